@@ -1,0 +1,42 @@
+# make demo   synthetic speech -> Transformer teacher -> 1-bit student -> .swm file -> real MicroPython, and a report
+# make test   every test
+# Both do all their own set-up: a virtual environment in .venv, compilers and emulators in ~/.cache/signwave/toolchain.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+NATIVE := $(wildcard device/native/*.c device/native/*.h) export/build_native.py
+
+.PHONY: demo test install toolchain toolchain-pc clean
+
+demo: install toolchain-pc
+	@$(BIN)/python -m bench.demo
+
+test: install toolchain
+	@$(BIN)/ruff check .
+	SIGNWAVE_REQUIRE_TOOLCHAIN=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml setup.py $(NATIVE)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' || device/toolchain/packages.sh python3-venv
+	@command -v cc >/dev/null && [ -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || device/toolchain/packages.sh gcc libc6-dev python3-dev
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@echo "installing signwave and what it needs into $(VENV) (the first time: PyTorch, 4.6 GB, a minute or two)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+toolchain-pc: install
+	@PYTHON=$(abspath $(BIN)/python) device/toolchain/setup.sh pc
+
+toolchain: install
+	@PYTHON=$(abspath $(BIN)/python) device/toolchain/setup.sh pc rv32 xtensa
+
+clean:
+	rm -rf build runs/demo *.egg-info export/_native.c export/_native.*.so

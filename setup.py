@@ -1,0 +1,5 @@
+"""Builds the C core of device/native for the host (everything else is in pyproject.toml)."""
+
+from setuptools import setup
+
+setup(cffi_modules=["export/build_native.py:ffibuilder"])
