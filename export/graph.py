@@ -1,0 +1,260 @@
+"""The integer graph: a chain of typed operations on packed bits and small integers (FORMAT.md, section 3).
+
+    ops = [ConvI8(...), Conv1b(...), DenseI8(...), SumWindow(...)]
+    section = encode_graph(ops); assert decode_graph(section) == ops
+"""
+
+import struct
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+MAX_OPS, MAX_CHANNELS, MAX_TAPS, MAX_DILATION, MAX_SPAN = 64, 512, 64, 64, 256
+MAX_INPUTS, MAX_WINDOW, MAX_SHIFT, MAX_BIAS, MAX_STATE = 4096, 256, 24, 1 << 30, 65536
+_HEADER = struct.Struct("<HHIHHHHBBH")
+
+
+class FormatError(ValueError):
+    """Bytes that are not a valid model, or a model that the format cannot hold; the message says where and why."""
+
+
+@dataclass(eq=False)
+class Operation:
+    """What every operation has. Arrays are NumPy arrays in the types and shapes of FORMAT.md."""
+
+    cin: int
+    cout: int
+    taps: int = 1
+    dilation: int = 1
+    shift_a: int = 0
+    shift_b: int = 0
+    shortcut: bool = False
+
+    opcode = 0
+    reads, gives = "", ""
+
+    @property
+    def span(self) -> int:
+        """Frames in the ring: taps - 1 steps of the dilation, and the newest."""
+        return (self.taps - 1) * self.dilation + 1
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of state on the board, position included."""
+        raise NotImplementedError
+
+    def arrays(self) -> "list[tuple[str, str, tuple[int, ...]]]":
+        """(field, little-endian dtype, shape) in file order."""
+        return []
+
+    def __eq__(self, other):
+        return type(self) is type(other) and all(
+            np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)
+        )
+
+
+@dataclass(eq=False)
+class ConvI8(Operation):
+    """int8 temporal convolution, the stem: i8[cin] -> i16[cout]. weight (cout, tap, cin), tap 0 newest."""
+
+    mult: np.ndarray = None
+    bias: np.ndarray = None
+    weight: np.ndarray = None
+
+    opcode, reads, gives, name = 1, "i8", "i16", "conv_i8"
+
+    @property
+    def state_bytes(self) -> int:
+        return 4 + self.span * self.cin
+
+    def arrays(self):
+        return [("mult", "<i2", (self.cout,)), ("bias", "<i4", (self.cout,)),
+                ("weight", "i1", (self.cout, self.taps, self.cin))]  # fmt: skip
+
+
+@dataclass(eq=False)
+class Conv1b(Operation):
+    """Binary temporal convolution behind thresholds, PReLU and shortcut after it: i16[cin] -> i16[cout].
+
+    weight (cout, tap, word) u32, tap 0 newest, bit 1 = +1.
+    """
+
+    threshold: np.ndarray = None
+    mult: np.ndarray = None
+    slope: np.ndarray = None
+    bias: np.ndarray = None
+    weight: np.ndarray = None
+
+    opcode, reads, gives, name = 2, "i16", "i16", "conv_1b"
+
+    @property
+    def words(self) -> int:
+        return (self.cin + 31) // 32
+
+    @property
+    def state_bytes(self) -> int:
+        return 4 + self.span * self.words * 4
+
+    def arrays(self):
+        return [("threshold", "<i2", (self.cin,)), ("mult", "<i2", (self.cout,)), ("slope", "<i2", (self.cout,)),
+                ("bias", "<i4", (self.cout,)), ("weight", "<u4", (self.cout, self.taps, self.words))]  # fmt: skip
+
+
+@dataclass(eq=False)
+class DenseI8(Operation):
+    """int8 dense layer behind a clamped ReLU, the head: i16[cin] -> i16[cout]. weight (cout, cin)."""
+
+    mult: np.ndarray = None
+    bias: np.ndarray = None
+    out_bias: np.ndarray = None
+    weight: np.ndarray = None
+
+    opcode, reads, gives, name = 3, "i16", "i16", "dense_i8"
+    state_bytes = 0
+
+    def arrays(self):
+        return [("mult", "<i2", (self.cin,)), ("bias", "<i4", (self.cin,)),
+                ("out_bias", "<i4", (self.cout,)), ("weight", "i1", (self.cout, self.cin))]  # fmt: skip
+
+
+@dataclass(eq=False)
+class SumWindow(Operation):
+    """Sum of the last `taps` frames: i16[c] -> i32[c]."""
+
+    opcode, reads, gives, name = 4, "i16", "i32", "sum_window"
+
+    @property
+    def state_bytes(self) -> int:
+        return 4 + 4 * self.cin + _padded(2 * self.taps * self.cin)
+
+
+OPERATIONS = {op.opcode: op for op in (ConvI8, Conv1b, DenseI8, SumWindow)}
+
+
+def _padded(n: int) -> int:
+    return (n + 3) & ~3
+
+
+def pack_bits(signs: np.ndarray) -> np.ndarray:
+    """Pack the last axis, +1 (or anything >= 0) to bit 1 and negatives to bit 0, into u32 words, LSB first."""
+    bits = np.asarray(signs) >= 0
+    pad = -bits.shape[-1] % 32
+    bits = np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, pad)])
+    return np.packbits(bits, axis=-1, bitorder="little").view("<u4")
+
+
+def unpack_bits(words: np.ndarray, n: int) -> np.ndarray:
+    """The inverse of `pack_bits`: the first n bits of the last axis as int8 +1 or -1."""
+    bits = np.unpackbits(np.ascontiguousarray(words, "<u4").view(np.uint8), axis=-1, bitorder="little")
+    return (bits[..., :n].astype(np.int8) << 1) - 1
+
+
+def state_size(ops: list[Operation]) -> int:
+    """Bytes of state that a graph needs on the board."""
+    return sum(op.state_bytes for op in ops)
+
+
+def encode_graph(ops: list[Operation]) -> bytes:
+    """The graph section. Raises FormatError where an operation or the chain is not valid."""
+    check_graph(ops)
+    out = [struct.pack("<I", len(ops))]
+    for op in ops:
+        body = b""
+        for name, dtype, shape in op.arrays():
+            raw = np.asarray(getattr(op, name)).astype(dtype).reshape(shape).tobytes()
+            body += raw + bytes(-len(raw) % 4)
+        out.append(_HEADER.pack(op.opcode, op.shortcut, _HEADER.size + len(body), op.cin, op.cout, op.taps,
+                                op.dilation, op.shift_a, op.shift_b, 0) + body)  # fmt: skip
+    return b"".join(out)
+
+
+def decode_graph(data: bytes) -> list[Operation]:
+    """Operations of a graph section. Raises FormatError on anything that FORMAT.md does not allow."""
+    if len(data) < 4:
+        raise FormatError(f"graph: section of {len(data)} bytes is shorter than its operation count")
+    (count,) = struct.unpack_from("<I", data)
+    if not 1 <= count <= MAX_OPS:
+        raise FormatError(f"graph: {count} operations, allowed are 1 to {MAX_OPS}")
+    ops, at = [], 4
+    for i in range(count):
+        op, at = _decode_operation(data, at, f"graph: operation {i}")
+        ops.append(op)
+    if at != len(data):
+        raise FormatError(f"graph: {len(data) - at} bytes behind the last operation")
+    check_graph(ops)
+    return ops
+
+
+def _decode_operation(data: bytes, at: int, where: str) -> tuple[Operation, int]:
+    if len(data) - at < _HEADER.size:
+        raise FormatError(f"{where}: truncated header")
+    opcode, shortcut, length, cin, cout, taps, dilation, shift_a, shift_b, zero = _HEADER.unpack_from(data, at)
+    if opcode not in OPERATIONS:
+        raise FormatError(f"{where}: unknown operation {opcode}; a newer signwave may know it")
+    if shortcut > 1 or zero:
+        raise FormatError(f"{where}: reserved field is not zero")
+    op = OPERATIONS[opcode](cin, cout, taps, dilation, shift_a, shift_b, bool(shortcut))
+    where += f" ({op.name})"
+    _check_shape(op, where)  # before any size is believed
+    end, p = at + length, at + _HEADER.size
+    need = _HEADER.size + sum(_padded(int(np.prod(s)) * np.dtype(d).itemsize) for _, d, s in op.arrays())
+    if length != need:
+        raise FormatError(f"{where}: record of {length} bytes, its shape needs {need}")
+    if end > len(data):
+        raise FormatError(f"{where}: record reaches {end - len(data)} bytes past the section")
+    for name, dtype, shape in op.arrays():
+        raw = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        setattr(op, name, np.frombuffer(data, dtype, int(np.prod(shape)), p).reshape(shape))
+        if any(data[p + raw : p + _padded(raw)]):
+            raise FormatError(f"{where}: padding behind {name} is not zero")
+        p += _padded(raw)
+    return op, end
+
+
+def check_graph(ops: list[Operation]) -> None:
+    """Raise FormatError unless every operation is valid and types and channels chain."""
+    if not 1 <= len(ops) <= MAX_OPS:
+        raise FormatError(f"graph: {len(ops)} operations, allowed are 1 to {MAX_OPS}")
+    for i, op in enumerate(ops):
+        where = f"graph: operation {i} ({op.name})"
+        _check_shape(op, where)
+        _check_values(op, where)
+        if i and (ops[i - 1].gives, ops[i - 1].cout) != (op.reads, op.cin):
+            before = ops[i - 1]
+            raise FormatError(f"{where} reads {op.reads}[{op.cin}], but {before.name} gives {before.gives}[{before.cout}]")
+    if state_size(ops) > MAX_STATE:
+        raise FormatError(f"graph: needs {state_size(ops)} bytes of state, allowed are {MAX_STATE}")
+
+
+def _check_shape(op: Operation, where: str) -> None:
+    limits = [("cin", 1, MAX_CHANNELS), ("cout", 1, MAX_CHANNELS), ("dilation", 1, MAX_DILATION),
+              ("taps", 1, MAX_WINDOW if isinstance(op, SumWindow) else MAX_TAPS), ("span", 1, MAX_SPAN),
+              ("shift_a", 0, 0 if isinstance(op, SumWindow) else MAX_SHIFT),
+              ("shift_b", 0, MAX_SHIFT if isinstance(op, (ConvI8, DenseI8)) else 0)]  # fmt: skip
+    for name, low, high in limits:
+        if not low <= getattr(op, name) <= high:
+            raise FormatError(f"{where}: {name} is {getattr(op, name)}, allowed are {low} to {high}")
+    if not isinstance(op, SumWindow) and op.taps * op.cin > MAX_INPUTS:
+        raise FormatError(f"{where}: {op.taps} taps x {op.cin} channels are more than {MAX_INPUTS} inputs")
+    if op.shortcut and not (isinstance(op, Conv1b) and op.cin == op.cout):
+        raise FormatError(f"{where}: a shortcut needs conv_1b with as many inputs as outputs")
+    if isinstance(op, (ConvI8, DenseI8)) and op.cin % 4:
+        raise FormatError(f"{where}: {op.cin} input channels are not a multiple of 4")
+    if isinstance(op, DenseI8) and (op.taps, op.dilation) != (1, 1):
+        raise FormatError(f"{where}: a dense layer has one tap and dilation 1")
+    if isinstance(op, SumWindow) and (op.cin != op.cout or op.dilation != 1):
+        raise FormatError(f"{where}: channels in and out differ, or dilation is not 1")
+
+
+def _check_values(op: Operation, where: str) -> None:
+    for name, dtype, shape in op.arrays():
+        values = np.asarray(getattr(op, name))
+        if values.shape != shape:
+            raise FormatError(f"{where}: {name} has shape {values.shape}, expected {shape}")
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        if dtype == "<i4":
+            low, high = 1 - MAX_BIAS, MAX_BIAS - 1
+        if values.min() < low or values.max() > high:
+            raise FormatError(f"{where}: {name} holds a value outside {low}..{high}")
+    if isinstance(op, Conv1b) and op.cin % 32 and np.any(op.weight[..., -1] >> np.uint32(op.cin % 32)):
+        raise FormatError(f"{where}: padding bits in the weights are not zero")

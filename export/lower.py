@@ -1,0 +1,115 @@
+"""Trained layers -> integer operations: batch norm, scales, thresholds and offsets folded into integers a channel.
+
+    stream = Stream.for_peak(peak, channels)
+    ops = [conv_i8(stem, norm, 1 / 64, stream), conv_1b(conv, norm, act, stream), dense_i8(norm, linear, 4.0, stream)]
+
+Folding batch norm into integer multiply, add and shift after Jacob et al., 2018. Knows layers, no task.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from bnn.layers import BinaryConv1d, RPReLU
+from export.graph import MAX_BIAS, MAX_SHIFT, Conv1b, ConvI8, DenseI8, pack_bits
+
+
+@dataclass
+class Stream:
+    """The int16 residual stream: integer = (real - offset) * scale, with a scale for all and an offset a channel.
+
+    Offsets collect what layers would add to a channel for good (the stem's batch norm, RPReLU's zeta): nobody adds it
+    on the board, thresholds and head know it.
+    """
+
+    scale: float
+    offset: np.ndarray
+
+    @classmethod
+    def for_peak(cls, peak: float, channels: int) -> "Stream":
+        """The finest power-of-two scale with half as much room again as the greatest value seen."""
+        return cls(2.0 ** math.floor(math.log2(32767 / (1.5 * max(peak, 1e-3)))), np.zeros(channels))
+
+
+def conv_i8(conv: nn.Conv1d, norm: nn.BatchNorm1d, input_scale: float, stream: Stream) -> ConvI8:
+    """Stem: convolution without bias over int8 inputs worth `input_scale` each, then batch norm."""
+    weight = _numpy(conv.weight)[:, :, ::-1].transpose(0, 2, 1)  # (cout, tap, cin), newest first
+    unit = np.maximum(np.abs(weight).max(axis=(1, 2)), 1e-12) / 127
+    integers = np.round(weight / unit[:, None, None])
+    gain, add = _affine(norm)
+    stream.offset = add  # real output = gain * accumulator + add
+    reach = np.abs(integers).sum(axis=(1, 2)).max() * 128
+    shift_a = max(0, math.ceil(math.log2(max(reach, 1) / 32767)))
+    mult, shift_b = _multiplier(gain * unit * input_scale * stream.scale * 2.0**shift_a)
+    bias = np.full(len(mult), 1 << shift_a >> 1, np.int32)  # the shift rounds down: half a unit makes it round
+    cout, taps, cin = weight.shape
+    return ConvI8(cin, cout, taps, conv.dilation[0], shift_a, shift_b, False, mult, bias, integers.astype(np.int8))
+
+
+def conv_1b(conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, stream: Stream, shortcut: bool = True) -> Conv1b:
+    """Binary convolution with its thresholds, batch norm, RPReLU and the shortcut around them; moves the stream's offset."""
+    threshold = np.ceil((_numpy(conv.threshold) - stream.offset) * stream.scale)
+    gain, add = _affine(norm)
+    gain, add = gain * _numpy(conv.scale) * stream.scale, (add - _numpy(act.gamma)) * stream.scale
+    mult, shift = _multiplier(gain, add)
+    bias = np.round(add * 2.0**shift + 2.0**shift / 2)
+    slope = np.round(_numpy(act.slope) * 256)
+    weight = pack_bits(_numpy(conv.weight).transpose(0, 2, 1))  # (cout, tap, word); tap 0 is the newest already
+    stream.offset = stream.offset * shortcut + _numpy(act.zeta)
+    cout, cin, taps = conv.weight.shape
+    return Conv1b(cin, cout, taps, conv.dilation, shift, 0, shortcut, _i16(threshold), mult, _i16(slope), _clip_bias(bias), weight)
+
+
+def dense_i8(norm: nn.BatchNorm1d, linear: nn.Linear, ceiling: float, stream: Stream) -> DenseI8:
+    """Head: batch norm, ReLU clamped at `ceiling`, dense layer with int8 weights."""
+    gain, add = _affine(norm)
+    add = (add + gain * stream.offset) * 127 / ceiling
+    mult, shift_a = _multiplier(gain * 127 / ceiling / stream.scale, add)
+    bias = np.round(add * 2.0**shift_a + 2.0**shift_a / 2)
+    weight, unit = quantize_head(linear)
+    out_bias = np.round(_numpy(linear.bias) / (unit * ceiling / 127))
+    reach = (np.abs(weight).sum(axis=1) * 127 + np.abs(out_bias)).max()
+    shift_b = max(0, math.ceil(math.log2(reach / 32767)))
+    cout, cin = weight.shape
+    return DenseI8(cin, cout, 1, 1, shift_a, shift_b, False, mult, _clip_bias(bias), _clip_bias(out_bias), weight)
+
+
+def quantize_head(linear: nn.Linear) -> tuple[np.ndarray, float]:
+    """int8 weights (label, channel) and the real value of their unit, one for all labels so that scores compare."""
+    weight = _numpy(linear.weight)
+    unit = max(float(np.abs(weight).max()), 1e-12) / 127
+    return np.round(weight / unit).astype(np.int8), unit
+
+
+def logit_unit(linear: nn.Linear, ceiling: float, op: DenseI8, window: int) -> float:
+    """What one unit of the graph's result (a sum over `window` frames) is worth as a mean logit."""
+    return quantize_head(linear)[1] * ceiling / 127 * 2.0**op.shift_b / window
+
+
+def _numpy(t: Tensor) -> np.ndarray:
+    return t.detach().double().cpu().numpy()
+
+
+def _affine(norm: nn.BatchNorm1d) -> tuple[np.ndarray, np.ndarray]:
+    """Batch norm in evaluation as gain * x + add, a channel."""
+    gain = _numpy(norm.weight) / np.sqrt(_numpy(norm.running_var) + norm.eps)
+    return gain, _numpy(norm.bias) - gain * _numpy(norm.running_mean)
+
+
+def _multiplier(gain: np.ndarray, add: np.ndarray | float = 0.0) -> tuple[np.ndarray, int]:
+    """int16 multipliers and the greatest shift at which they, and biases of `add`, stay in range."""
+    shift = math.floor(math.log2(32767 / max(float(np.abs(gain).max()), 1e-9)))
+    shift = min(shift, math.floor(math.log2((MAX_BIAS / 2) / max(float(np.abs(add).max()), 1e-9))), MAX_SHIFT)
+    if shift < 0:
+        raise ValueError(f"a gain of {np.abs(gain).max():.3g} does not fit 16 bits: the network's scales have run away")
+    return _i16(np.round(gain * 2.0**shift)), shift
+
+
+def _i16(v: np.ndarray) -> np.ndarray:
+    return np.clip(v, -32768, 32767).astype(np.int16)
+
+
+def _clip_bias(v: np.ndarray) -> np.ndarray:
+    return np.clip(v, 1 - MAX_BIAS, MAX_BIAS - 1).astype(np.int32)
