@@ -1,0 +1,538 @@
+"""The training loop: stages, checkpoints, exact resume, a run folder.
+
+    result = fit(model, DEFAULT_STAGES, batches, validate, Path("runs/first"), loss=my_loss)
+
+`batches(epoch, generator)` yields the batches of one epoch (tensors, or tuples, lists, dicts of them); `batches.steps`, if there,
+says how many. `loss(model, batch)` is the scalar to lower, `validate(model)` the figure to raise (percent). Start the program with
+`torchrun` and it trains data-parallel: every process runs the same `batches` and takes its share.
+"""
+
+import io
+import itertools
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from bnn.binarize import set_temperature
+from bnn.layers import Precision, clip_latent, set_precision
+from bnn.stages import Stage, check_stages, reestimate_batch_norm
+
+CHECKPOINT, METRICS, FINAL = "checkpoint.pt", "metrics.jsonl", "model.safetensors"
+AMP_TYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+REESTIMATE_STEPS = 200  # batches for the last estimate of batch-norm statistics, at most
+
+
+class TrainingError(Exception):
+    """Training cannot begin or go on; the message says why and what to do."""
+
+
+class Interrupted(Exception):
+    """Stopped by Ctrl-C; the run folder holds all that is needed to go on."""
+
+
+@dataclass
+class FitResult:
+    """What a finished training left behind. `best`: stage name -> best validation; `final`: that of the model as returned."""
+
+    run_dir: Path
+    best: dict[str, float]
+    final: float
+    history: list[dict[str, Any]]
+
+    @property
+    def weights(self) -> Path:
+        return self.run_dir / FINAL
+
+
+@dataclass
+class _State:
+    """Where the training stands, apart from the model and its optimizer. All of it goes into the checkpoint."""
+
+    stage: int = 0
+    epoch: int = 0  # epochs of this stage that are done
+    total: int = 0  # epochs of all stages that are done
+    stale: int = 0  # epochs since the best one
+    best: dict[str, Any] | None = None  # value, model, loss of the best epoch of this stage
+    results: dict[str, float] = field(default_factory=dict)  # best validation of finished stages
+    history: list[dict[str, Any]] = field(default_factory=list)
+    final: float | None = None  # set when all is done
+
+
+def fit(
+    model: nn.Module,
+    stages: Sequence[Stage],
+    batches: Callable[[int, torch.Generator], Iterable[Any]],
+    validate: Callable[[nn.Module], float],
+    run_dir: str | Path,
+    *,
+    loss: Callable[[nn.Module, Any], Tensor],
+    seed: int = 0,
+    patience: int | None = None,
+    resume: bool = True,
+    device: str = "auto",
+    amp: str | None = None,
+    config: dict[str, Any] | None = None,
+    progress: bool = True,
+    on_stage: Callable[[Stage], None] | None = None,
+) -> FitResult:
+    """Train `model` through `stages`; it returns with the weights of the best epoch of the last one.
+
+    Each stage starts from the best weights of the one before it and chooses among its own epochs only. `patience`: epochs without
+    a better validation after which a stage ends. `amp`: "bf16", "fp16", "off", or None for the best the device has.
+    `config` is kept in the run folder beside the arguments. `on_stage` is called as a stage begins. A `loss` that is a module
+    learns too. Raises TrainingError where training cannot go on, Interrupted on Ctrl-C: the same call then resumes exactly.
+    """
+    check_stages(stages)
+    with _Processes(device) as processes:
+        trainer = _Trainer(model, batches, loss, validate, processes, amp, seed, Path(run_dir), on_stage)
+        settings = {"stages": [_plain(stage) for stage in stages], "seed": seed, "config": _plain(config or {})}
+        state = trainer.open_run(settings, resume)
+        with _Display(progress and processes.main, sum(stage.epochs for stage in stages)) as display:
+            try:
+                if state.final is None:
+                    _train_stages(trainer, stages, state, patience, display)
+            except KeyboardInterrupt:
+                message = f"interrupted after {state.total} epochs; the same command resumes from {trainer.run_dir / CHECKPOINT}"
+                display.say(message, always=True)
+                raise Interrupted(message) from None
+        set_precision(model, stages[-1].precision)
+        set_temperature(model, math.inf)
+        model.eval()
+        return FitResult(trainer.run_dir, state.results, state.final, state.history)
+
+
+def _train_stages(
+    trainer: "_Trainer", stages: Sequence[Stage], state: _State, patience: int | None, display: "_Display"
+) -> None:
+    """The loop itself: every stage, every epoch; `state` says where to begin and is kept up to date."""
+    for number, stage in list(enumerate(stages))[state.stage :]:
+        state.stage = number
+        trainer.begin_stage(stage)
+        while state.epoch < stage.epochs and (patience is None or state.stale < patience):
+            started = time.perf_counter()
+            mean_loss = trainer.train_epoch(stage, state, display)
+            value = trainer.validate()
+            state.epoch, state.total, state.stale = state.epoch + 1, state.total + 1, state.stale + 1
+            if state.best is None or value > state.best["value"]:
+                state.best, state.stale = {"value": value, **trainer.weights()}, 0
+            row = {"stage": stage.name, "epoch": state.epoch, "loss": mean_loss, "val": value}
+            row |= {"lr": trainer.learning_rate, "seconds": round(time.perf_counter() - started, 3)}
+            trainer.log(row, state)
+            trainer.save_checkpoint(state)
+            display.epoch_done(stage, state, row)
+        trainer.load_weights(state.best)  # the stage ends where it was best
+        state.results[stage.name] = state.best["value"]
+        if stage is stages[-1]:
+            state.final = trainer.settle_batch_norm(state)
+        trainer.save_weights(f"{stage.name}.safetensors", stage, state.best["value"] if state.final is None else state.final)
+        state.epoch, state.stale, state.best = 0, 0, None
+    trainer.save_weights(FINAL, stages[-1], state.final)
+    trainer.save_checkpoint(state)
+    trainer.draw(state)
+
+
+class _Trainer:
+    """Model, optimizer and run folder: the parts that `fit` moves."""
+
+    def __init__(self, model, batches, loss, validate, processes, amp, seed, run_dir, on_stage) -> None:
+        self.model, self.batches, self.loss, self.validator = model, batches, loss, validate
+        self.processes, self.seed, self.run_dir, self.on_stage = processes, seed, run_dir, on_stage
+        self.device = processes.device
+        self.loss_module = loss if isinstance(loss, nn.Module) else nn.Module()
+        self.amp_type = _amp_type(amp, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.pending_optimizer: dict[str, Any] | None = None  # from a checkpoint, for the stage it was made in
+        self.learning_rate = 0.0
+        model.to(self.device)
+        self.loss_module.to(self.device)
+
+    # --- training
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for m in (self.model, self.loss_module) for p in m.parameters() if p.requires_grad]
+
+    def begin_stage(self, stage: Stage) -> None:
+        set_precision(self.model, stage.precision)
+        if self.on_stage is not None:
+            self.on_stage(stage)
+        self.processes.broadcast(self.model, self.loss_module)
+        self.optimizer = torch.optim.Adam(
+            self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True
+        )
+        if self.pending_optimizer is not None:
+            self.optimizer.load_state_dict(self.pending_optimizer)
+            self.pending_optimizer = None
+
+    def train_epoch(self, stage: Stage, state: _State, display: "_Display") -> float:
+        """One pass over the batches of this epoch; the mean loss."""
+        set_temperature(self.model, stage.temperature_at(state.epoch))
+        self.model.train()
+        parameters, sum_of_losses, step = self.parameters(), torch.zeros((), device=self.device), 0
+        steps = self.steps
+        for step, batch in enumerate(self.share(state.total), 1):
+            # Without a known number of steps the rate stays at its mid-epoch value.
+            done = min(1.0, (step - 0.5) / steps) if steps else 0.5
+            self.learning_rate = stage.learning_rate_at((state.epoch + done) / stage.epochs)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate
+            with self.autocast():
+                value = self.loss(self.model, _to(batch, self.device))
+            self.optimizer.zero_grad()
+            self.scaler.scale(value).backward()
+            self.processes.average_gradients(parameters)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            if stage.clip is not None:
+                clip_latent(self.model, stage.clip)
+            sum_of_losses += value.detach()
+            display.step(stage, state, step, steps)
+        if step == 0:
+            raise TrainingError(f"batches({state.total}) gave no batch for each process: is there less data than one batch?")
+        mean = self.processes.mean(sum_of_losses / step)
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"stage {stage.name!r}, epoch {state.epoch + 1}: the loss is {mean}; lower learning_rate "
+                f"({stage.learning_rate:g}), or look for NaN in the data"
+            )
+        return mean
+
+    @property
+    def steps(self) -> int | None:
+        announced = getattr(self.batches, "steps", None)
+        return announced // self.processes.world if announced else None
+
+    def share(self, epoch: int) -> Iterator[Any]:
+        """This process's batches of an epoch; the order depends on seed and epoch alone."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return self.processes.share(self.batches(epoch, generator))
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.amp_type, enabled=self.amp_type is not None)
+
+    def validate(self) -> float:
+        """The figure of the first process for its weights and batch-norm statistics, known to all."""
+        value = 0.0
+        if self.processes.main:
+            self.model.eval()
+            with torch.no_grad():
+                value = float(self.validator(self.model))
+        value = self.processes.from_main(value)
+        if math.isnan(value):
+            raise TrainingError("validate(model) returned nan: it must be a figure that grows with quality")
+        return value
+
+    def settle_batch_norm(self, state: _State) -> float:
+        """Estimate batch-norm statistics again, on the best weights; keep the better of both by validation."""
+        before = self.weights()
+        if self.processes.main:
+            some = (_to(batch, self.device) for batch in itertools.islice(self.share(state.total), REESTIMATE_STEPS))
+            reestimate_batch_norm(self.model, some, self.loss)
+        value = self.validate()
+        if value < state.best["value"]:
+            self.load_weights(before)
+            value = state.best["value"]
+        self.processes.broadcast(self.model)
+        return value
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """A copy of all that is learned, on the CPU."""
+        return {
+            name: {key: tensor.detach().to("cpu", copy=True) for key, tensor in module.state_dict().items()}
+            for name, module in (("model", self.model), ("loss", self.loss_module))
+        }
+
+    def load_weights(self, weights: dict[str, Any]) -> None:
+        self.model.load_state_dict(weights["model"])
+        self.loss_module.load_state_dict(weights["loss"])
+
+    # --- the run folder
+
+    def open_run(self, settings: dict[str, Any], resume: bool) -> _State:
+        """Begin a run, or go on with the one in the folder."""
+        seed_everything(self.seed + 7919 * self.processes.rank)
+        self.settings = json.dumps(settings, indent=2, sort_keys=True)
+        path = self.run_dir / CHECKPOINT
+        state = self.load_checkpoint(path) if resume and path.exists() else _State()
+        if self.processes.main:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            if state.total == 0:
+                path.unlink(missing_ok=True)
+            _write(self.run_dir / "config.json", (self.settings + "\n").encode())
+            _write(self.run_dir / METRICS, "".join(json.dumps(row) + "\n" for row in state.history).encode())
+        self.processes.wait()
+        return state
+
+    def load_checkpoint(self, path: Path) -> _State:
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            state = _State(**saved["state"])
+        except Exception as error:
+            raise TrainingError(f"{path} cannot be read ({error}): delete it to begin this run again") from error
+        if saved["settings"] != self.settings:
+            changed = _differences(json.loads(saved["settings"]), json.loads(self.settings))
+            raise TrainingError(f"{self.run_dir} holds a run with other settings ({changed}): use them, or another folder")
+        if len(saved["random"]) != self.processes.world:
+            raise TrainingError(
+                f"{self.run_dir} was trained by {len(saved['random'])} processes and this is a run of {self.processes.world}: "
+                "start as many"
+            )
+        self.load_weights(saved)
+        self.scaler.load_state_dict(saved["scaler"])
+        self.pending_optimizer = saved["optimizer"]
+        _set_random_state(saved["random"][self.processes.rank])
+        return state
+
+    def save_checkpoint(self, state: _State) -> None:
+        random_states = self.processes.gather(_random_state())
+        if not self.processes.main:
+            return
+        checkpoint = {"settings": self.settings, "state": dict(vars(state)), "random": random_states, **self.weights()}
+        checkpoint |= {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        _write(self.run_dir / CHECKPOINT, buffer.getbuffer())
+
+    def save_weights(self, name: str, stage: Stage, value: float) -> None:
+        if self.processes.main:
+            tensors = {key: tensor.contiguous() for key, tensor in self.weights()["model"].items()}
+            notes = {"stage": stage.name, "precision": stage.precision.value, "validation": f"{value:.4f}"}
+            _write(self.run_dir / name, safetensors.torch.save(tensors, notes))
+
+    def log(self, row: dict[str, Any], state: _State) -> None:
+        state.history.append(row)
+        if self.processes.main:
+            with open(self.run_dir / METRICS, "a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def draw(self, state: _State) -> None:
+        if self.processes.main:
+            draw_curves(state.history, self.run_dir / "curves.png")
+
+
+class _Processes:
+    """One process, or those that torchrun has started: rank 0 writes and validates, gradients are averaged.
+
+    The gradients are averaged here rather than by a wrapper round the model, so that a loss may call any of its methods.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        if device == "auto":
+            device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.main, self.many = self.rank == 0, self.world > 1
+
+    def __enter__(self) -> "_Processes":
+        self.owned = self.many and not dist.is_initialized()
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if self.owned:
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.owned:
+            dist.destroy_process_group()
+
+    def share(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Every world-th batch; an incomplete last round is left out, since all must take equally many steps."""
+        if not self.many:
+            return iter(batches)
+        source = iter(batches)
+        rounds = iter(lambda: list(itertools.islice(source, self.world)), [])
+        return (batch[self.rank] for batch in rounds if len(batch) == self.world)
+
+    def average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        if self.many:
+            grads = [p.grad for p in parameters if p.grad is not None]
+            flat = torch.cat([g.flatten() for g in grads])
+            dist.all_reduce(flat)
+            flat /= self.world
+            for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+                grad.copy_(part.view_as(grad))
+
+    def broadcast(self, *modules: nn.Module) -> None:
+        if self.many:
+            for module in modules:
+                for tensor in module.state_dict().values():
+                    dist.broadcast(tensor, 0)
+
+    def mean(self, value: Tensor) -> float:
+        if self.many:
+            dist.all_reduce(value)
+        return value.item() / self.world
+
+    def from_main(self, value: float) -> float:
+        if not self.many:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return shared.item()
+
+    def gather(self, value: Any) -> list[Any]:
+        if not self.many:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        if self.many:
+            dist.barrier()
+
+
+class _Display:
+    """Progress on standard error: a bar within the epoch where that is a terminal, a line an epoch everywhere."""
+
+    def __init__(self, enabled: bool, epochs: int) -> None:
+        self.enabled, self.epochs, self.started, self.trained = enabled, epochs, time.perf_counter(), 0
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.live = enabled and self.console.is_terminal
+        self.bar = Progress(
+            *columns, console=self.console, transient=True, disable=not self.live, refresh_per_second=2
+        )
+        self.task = self.bar.add_task("", total=None)
+
+    def __enter__(self) -> "_Display":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def step(self, stage: Stage, state: _State, step: int, steps: int | None) -> None:
+        if self.live:
+            text = f"{stage.name} {state.epoch + 1}/{stage.epochs}"
+            self.bar.update(self.task, description=text, completed=step, total=steps)
+
+    def epoch_done(self, stage: Stage, state: _State, row: dict[str, Any]) -> None:
+        self.trained += 1
+        left = (time.perf_counter() - self.started) / self.trained * (self.epochs - state.total)
+        self.say(
+            f"{stage.name} {state.epoch}/{stage.epochs}  loss {row['loss']:.4f}  val {row['val']:.2f} "
+            f"(best {state.best['value']:.2f})  {row['seconds']:.1f} s  at most {left / 60:.0f} min left"
+        )
+
+    def say(self, text: str, always: bool = False) -> None:
+        if self.enabled or always:
+            self.console.print(text, markup=False)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random generators of Python, NumPy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _random_state() -> dict[str, Any]:
+    """The state of all generators, in types that torch.load takes with weights_only=True."""
+    _, keys, position, has_gauss, gauss = np.random.get_state()
+    version, words, spare = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "python": [version, torch.tensor(words), spare],
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    keys, *rest = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
+    version, words, spare = state["python"]
+    random.setstate((version, tuple(words.tolist()), spare))
+
+
+def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
+    """Loss and validation over the epochs as a PNG, one shade a stage; `history` is the rows of metrics.jsonl."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    epochs = range(1, len(history) + 1)
+    upper.plot(epochs, [row["loss"] for row in history], color="tab:red")
+    lower.plot(epochs, [row["val"] for row in history], color="tab:blue")
+    upper.set_ylabel("training loss")
+    lower.set(ylabel="validation", xlabel="epoch")
+    begin = 0
+    for i, (name, rows) in enumerate(itertools.groupby(history, key=lambda row: row["stage"])):
+        end = begin + len(list(rows))
+        for axes in (upper, lower):
+            axes.axvspan(begin + 0.5, end + 0.5, color="0.5", alpha=0.2 if i % 2 else 0.08, linewidth=0)
+        upper.text((begin + end + 1) / 2, 1.01, name, transform=upper.get_xaxis_transform(), ha="center", fontsize=8)
+        begin = end
+    png = io.BytesIO()
+    canvas.print_png(png)
+    _write(path, png.getbuffer())
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    """Write the whole file or nothing."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(f"cannot write {path}: {error.strerror}; make room there and run again to resume") from error
+
+
+def _amp_type(amp: str | None, device: torch.device) -> torch.dtype | None:
+    if amp is not None and amp not in AMP_TYPES:
+        raise TrainingError(f"amp is {amp!r}: use one of {', '.join(AMP_TYPES)}, or None to leave the choice to the device")
+    if amp is None and device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return AMP_TYPES[amp or "off"]
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: _to(value, device) for key, value in batch.items()}
+    return type(batch)(_to(value, device) for value in batch) if isinstance(batch, list | tuple) else batch
+
+
+def _plain(value: Any) -> Any:
+    """The same in types that JSON has."""
+    if isinstance(value, Stage):
+        return _plain(asdict(value))
+    if isinstance(value, Precision):
+        return value.value
+    if isinstance(value, dict):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, bool | int | float | str | type(None)) else str(value)
+
+
+def _differences(old: Any, new: Any, where: str = "") -> str:
+    """What differs between two JSON values, as "a.b: 1 -> 2, ..."."""
+    if isinstance(old, list) and isinstance(new, list):
+        old, new = dict(enumerate(old)), dict(enumerate(new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        parts = (_differences(old.get(k), new.get(k), f"{where}.{k}".lstrip(".")) for k in {**old, **new})
+        return ", ".join(part for part in parts if part)
+    return "" if old == new else f"{where}: {old!r} -> {new!r}"
