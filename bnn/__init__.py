@@ -1,6 +1,8 @@
 """What a binary network is and how it learns. Knows nothing of audio or text.
 
     from bnn import BinaryConv1d, Precision, set_precision, fit, DEFAULT_STAGES
+
+One noun a module: binarize, layers, summary, distill, stages, training.
 """
 
 from bnn.binarize import ESTIMATORS, RSign, SignAnnealed, set_temperature, sign_annealed, sign_quadratic, sign_ste

@@ -1,7 +1,9 @@
 """Learning from a larger network: its logits, and the normalised maps in its middle.
 
     distiller = Distiller(teacher, temperature=3, alpha=0.7)
-    loss = distiller.loss(student(x), labels, inputs=x)                      # or teacher_logits=cached
+    loss = distiller.loss(student(x), labels, inputs=x)     # or teacher_logits=cached
+
+Distillation after Hinton et al. (2015); maps of features after Zagoruyko and Komodakis (2017).
 """
 
 from collections.abc import Callable, Sequence

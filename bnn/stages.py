@@ -81,7 +81,9 @@ def check_stages(stages: Sequence[Stage]) -> None:
 
 @torch.no_grad()
 def reestimate_batch_norm(
-    model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any] = lambda model, batch: model(batch)
+    model: nn.Module,
+    batches: Iterable[Any],
+    forward: Callable[[nn.Module, Any], Any] = lambda model, batch: model(batch),
 ) -> None:
     """Replace the running statistics of all batch norms by plain averages over `batches`.
 

@@ -59,7 +59,19 @@ class Summary:
         return sum((row.costs for row in self.rows), Costs())
 
     def __str__(self) -> str:
-        head = ["layer", "type", "output", "1-bit", "int8", "int16", "int32", "1-bit MAC", "int8 MAC", "file KiB", "RAM KiB"]
+        head = [
+            "layer",
+            "type",
+            "output",
+            "1-bit",
+            "int8",
+            "int16",
+            "int32",
+            "1-bit MAC",
+            "int8 MAC",
+            "file KiB",
+            "RAM KiB",
+        ]
         lines = [[r.name, r.kind, " x ".join(map(str, r.shape)), *_cells(r.costs)] for r in self.rows]
         total = ["total", "", "", *_cells(self.total)]
         widths = [max(len(line[i]) for line in [head, *lines, total]) for i in range(len(head))]

@@ -3,8 +3,8 @@
     result = fit(model, DEFAULT_STAGES, batches, validate, Path("runs/first"), loss=my_loss)
 
 `batches(epoch, generator)` yields the batches of one epoch (tensors, or tuples, lists, dicts of them); `batches.steps`, if there,
-says how many. `loss(model, batch)` is the scalar to lower, `validate(model)` the figure to raise (percent). Start the program with
-`torchrun` and it trains data-parallel: every process runs the same `batches` and takes its share.
+says how many. `loss(model, batch)` is the scalar to lower, `validate(model)` the figure to raise (percent). Started with
+`torchrun` it trains data-parallel: every process runs the same `batches` and takes its share.
 """
 
 import io
@@ -51,7 +51,7 @@ class FitResult:
     run_dir: Path
     best: dict[str, float]
     final: float
-    history: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(repr=False)
 
     @property
     def weights(self) -> Path:
@@ -107,7 +107,7 @@ def fit(
                     _train_stages(trainer, stages, state, patience, display)
             except KeyboardInterrupt:
                 message = f"interrupted after {state.total} epochs; the same command resumes from {trainer.run_dir / CHECKPOINT}"
-                display.say(message, always=True)
+                display.say(message, always=processes.main)
                 raise Interrupted(message) from None
         set_precision(model, stages[-1].precision)
         set_temperature(model, math.inf)
@@ -115,9 +115,7 @@ def fit(
         return FitResult(trainer.run_dir, state.results, state.final, state.history)
 
 
-def _train_stages(
-    trainer: "_Trainer", stages: Sequence[Stage], state: _State, patience: int | None, display: "_Display"
-) -> None:
+def _train_stages(trainer: "_Trainer", stages: Sequence[Stage], state: _State, patience: int | None, display: "_Display") -> None:
     """The loop itself: every stage, every epoch; `state` says where to begin and is kept up to date."""
     for number, stage in list(enumerate(stages))[state.stage :]:
         state.stage = number
@@ -139,10 +137,10 @@ def _train_stages(
         if stage is stages[-1]:
             state.final = trainer.settle_batch_norm(state)
         trainer.save_weights(f"{stage.name}.safetensors", stage, state.best["value"] if state.final is None else state.final)
+        trainer.draw(state)
         state.epoch, state.stale, state.best = 0, 0, None
     trainer.save_weights(FINAL, stages[-1], state.final)
     trainer.save_checkpoint(state)
-    trainer.draw(state)
 
 
 class _Trainer:
@@ -171,9 +169,7 @@ class _Trainer:
         if self.on_stage is not None:
             self.on_stage(stage)
         self.processes.broadcast(self.model, self.loss_module)
-        self.optimizer = torch.optim.Adam(
-            self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True
-        )
+        self.optimizer = torch.optim.AdamW(self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
         if self.pending_optimizer is not None:
             self.optimizer.load_state_dict(self.pending_optimizer)
             self.pending_optimizer = None
@@ -273,7 +269,7 @@ class _Trainer:
             if state.total == 0:
                 path.unlink(missing_ok=True)
             _write(self.run_dir / "config.json", (self.settings + "\n").encode())
-            _write(self.run_dir / METRICS, "".join(json.dumps(row) + "\n" for row in state.history).encode())
+            self.write_metrics(state)
         self.processes.wait()
         return state
 
@@ -282,7 +278,7 @@ class _Trainer:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             state = _State(**saved["state"])
         except Exception as error:
-            raise TrainingError(f"{path} cannot be read ({error}): delete it to begin this run again") from error
+            raise TrainingError(f"{path} is damaged or from another version: delete it to begin this run again") from error
         if saved["settings"] != self.settings:
             changed = _differences(json.loads(saved["settings"]), json.loads(self.settings))
             raise TrainingError(f"{self.run_dir} holds a run with other settings ({changed}): use them, or another folder")
@@ -316,8 +312,10 @@ class _Trainer:
     def log(self, row: dict[str, Any], state: _State) -> None:
         state.history.append(row)
         if self.processes.main:
-            with open(self.run_dir / METRICS, "a") as file:
-                file.write(json.dumps(row) + "\n")
+            self.write_metrics(state)
+
+    def write_metrics(self, state: _State) -> None:
+        _write(self.run_dir / METRICS, "".join(json.dumps(row) + "\n" for row in state.history).encode())
 
     def draw(self, state: _State) -> None:
         if self.processes.main:
@@ -404,9 +402,7 @@ class _Display:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.live = enabled and self.console.is_terminal
-        self.bar = Progress(
-            *columns, console=self.console, transient=True, disable=not self.live, refresh_per_second=2
-        )
+        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.live, refresh_per_second=2)
         self.task = self.bar.add_task("", total=None)
 
     def __enter__(self) -> "_Display":
