@@ -73,7 +73,9 @@ ffibuilder.set_source(
 )
 
 if __name__ == "__main__":
-    import os
+    import subprocess
+    import sys
 
-    os.chdir(ROOT)
-    ffibuilder.compile(tmpdir=".", verbose=False)
+    # Through setup.py, so that objects go to build/ and nothing lies beside the sources.
+    command = [sys.executable, "-W", "ignore", "setup.py", "-q", "build_ext", "--inplace"]
+    sys.exit(subprocess.run(command, cwd=ROOT).returncode)

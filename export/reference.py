@@ -101,7 +101,7 @@ def _fft256(re: np.ndarray, im: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     """Block floating point FFT of (frame, 256); returns parts in natural order and each frame's sum of shifts - 4."""
     frames, extra = len(re), np.zeros(len(re), np.int64)
     for h in (64, 16, 4, 1):
-        outside = np.any((re < -16384) | (re >= 16384) | (im < -16384) | (im >= 16384), axis=1)
+        outside = np.any((re < -8192) | (re >= 8192) | (im < -8192) | (im >= 8192), axis=1)
         s = np.where(outside & (h != 64), 2, 1)
         extra += s - 1
         s = s[:, None, None]

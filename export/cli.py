@@ -1,0 +1,57 @@
+"""signwave inspect: what a model file holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export.console import show, table
+from export.format import Model, read
+from export.graph import Conv1b, ConvI8, DenseI8, Operation, encode_graph, state_size
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A .swm model file.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check a model file and print what it holds: labels, front end, layers and what they cost."""
+    model = read(file)
+    value = describe(model, file.stat().st_size)
+    show(value, _text(file, model, value), json)
+
+
+def macs(op: Operation) -> tuple[int, int]:
+    """Multiply-accumulates of one frame: (binary, int8)."""
+    count = op.cin * op.cout * op.taps
+    return (count if isinstance(op, Conv1b) else 0, count if isinstance(op, (ConvI8, DenseI8)) else 0)
+
+
+def describe(model: Model, file_bytes: int) -> dict:
+    """A model's contents as plain values; bytes and MACs are per layer, MACs per frame."""
+    layers = []
+    for op in model.ops:
+        binary, int8 = macs(op)
+        size = len(encode_graph([op])) - 4
+        layers.append({"name": op.name, "reads": f"{op.reads}[{op.cin}]", "gives": f"{op.gives}[{op.cout}]", "taps": op.taps,
+                       "dilation": op.dilation, "binary_macs": binary, "int8_macs": int8, "file_bytes": size,
+                       "ram_bytes": op.state_bytes})  # fmt: skip
+    front = model.front_end
+    return {
+        "metadata": model.metadata, "labels": model.labels, "thresholds": model.thresholds, "file_bytes": file_bytes,
+        "front_end": front and {"rate_hz": front.rate_hz, "hop": front.hop, "bands": front.bands},
+        "layers": layers, "graph_ram_bytes": state_size(model.ops),
+        "binary_macs_per_second": round(sum(x["binary_macs"] for x in layers) * (front.frames_per_second if front else 0)),
+    }  # fmt: skip
+
+
+def _text(file: Path, model: Model, value: dict) -> str:
+    lines = [f"{file}: {value['file_bytes']:,} bytes"]
+    lines += [f"  {key}: {text}" for key, text in model.metadata.items()]
+    lines.append(f"  labels: {', '.join(model.labels)}")
+    if front := model.front_end:
+        lines.append(f"  front end: log-mel, {front.rate_hz} Hz, {front.bands} bands, {front.frames_per_second:g} frames a second")
+    rows = [[x["name"], x["reads"], x["gives"], x["taps"], x["dilation"], x["binary_macs"], x["int8_macs"], x["file_bytes"], x["ram_bytes"]]
+            for x in value["layers"]]  # fmt: skip
+    rows.append(["total", "", "", "", "", *[sum(row[i] for row in rows) for i in range(5, 9)]])
+    head = ["layer", "reads", "gives", "taps", "dilation", "1-bit MAC", "int8 MAC", "file bytes", "RAM bytes"]
+    return "\n".join([*lines, "", table(head, rows, 3), "MACs are per frame; RAM is the graph's state, the front end's comes on top."])
