@@ -1,0 +1,503 @@
+"""The kernels in plain MicroPython: the same functions over the same buffers as the native module (export/FORMAT.md).
+
+    state_size, value_size = graph_check(graph)
+    graph_reset(graph, state)
+    graph_step(graph, state, value, first, last)      # operations first <= i < last on one frame, in place in `value`
+
+    state = bytearray(frontend_state_size(params))
+    frontend_reset(params, state)
+    frontend_step(params, state, samples, out)        # one hop of 16-bit samples in, i8 out[bands]
+
+All raise ValueError on buffers that do not fit. Correct everywhere and slow: bytes and small integers are all it uses,
+because MicroPython cannot look at a bytearray as words, and integers past 30 bits allocate on a board.
+"""
+
+from array import array
+
+from .words import i16, i32, u16, u32
+
+CONV_I8, CONV_1B, DENSE_I8, SUM_WINDOW = 1, 2, 3, 4
+_HEADER = 20
+_NAMES = ("", "conv_i8", "conv_1b", "dense_i8", "sum_window")
+_ONES = bytes([bin(i).count("1") for i in range(256)])
+
+
+def _set16(b, i, v):
+    """Store v, clamped to 16 bits."""
+    v = -32768 if v < -32768 else 32767 if v > 32767 else v
+    b[i] = v & 255
+    b[i + 1] = v >> 8 & 255
+
+
+def _set32(b, i, v):
+    b[i] = v & 255
+    b[i + 1] = v >> 8 & 255
+    b[i + 2] = v >> 16 & 255
+    b[i + 3] = v >> 24 & 255
+
+
+def _span(graph, at):
+    return (u16(graph, at + 12) - 1) * u16(graph, at + 14) + 1
+
+
+def _arrays(graph, at):
+    """Bytes of each array of a record, without padding: the order of FORMAT.md, weights last."""
+    op, cin, cout, taps = graph[at], u16(graph, at + 8), u16(graph, at + 10), u16(graph, at + 12)
+    if op == CONV_I8:
+        return 2 * cout, 4 * cout, cout * taps * cin
+    if op == CONV_1B:
+        return 2 * cin, 2 * cout, 2 * cout, 4 * cout, cout * taps * ((cin + 31) // 32) * 4
+    if op == DENSE_I8:
+        return 2 * cin, 4 * cin, 4 * cout, cout * cin
+    return ()
+
+
+def _state_bytes(graph, at):
+    op, cin = graph[at], u16(graph, at + 8)
+    if op == CONV_I8:
+        return 4 + _span(graph, at) * cin
+    if op == CONV_1B:
+        return 4 + _span(graph, at) * ((cin + 31) // 32) * 4
+    if op == SUM_WINDOW:
+        return 4 + 4 * cin + (2 * u16(graph, at + 12) * cin + 3 & ~3)
+    return 0
+
+
+# Checking
+
+
+def graph_check(graph):
+    """Validate a graph section completely; (bytes of state, bytes of the value buffer)."""
+    if len(graph) < 4:
+        raise ValueError("graph: shorter than its operation count")
+    count, at, state, channels, kind = u32(graph, 0), 4, 0, 0, 0
+    if not 1 <= count <= 64:
+        raise ValueError(f"graph: {count} operations, allowed are 1 to 64")
+    for i in range(count):
+        where = f"graph: operation {i}: "
+        if len(graph) - at < _HEADER:
+            raise ValueError(where + "truncated")
+        fault = _fault_of_shape(graph, at) or _fault_of_record(graph, at) or _fault_of_chain(graph, at, kind, channels)
+        if fault:
+            raise ValueError(where + fault)
+        kind, channels = graph[at], u16(graph, at + 10)
+        state += _state_bytes(graph, at)
+        at += u32(graph, at + 4)
+    if at != len(graph):
+        raise ValueError(f"graph: {len(graph) - at} bytes behind the last operation")
+    if state > 65536:
+        raise ValueError(f"graph: needs {state} bytes of state, allowed are 65536")
+    return state, _value_bytes(graph, count)
+
+
+def _value_bytes(graph, count):
+    at, most = 4, 0
+    for _ in range(count):
+        most = max(most, u16(graph, at + 8), u16(graph, at + 10))
+        at += u32(graph, at + 4)
+    return 4 * most
+
+
+def _fault_of_shape(graph, at):
+    """What is wrong with a record's header, or None; nothing behind the header is looked at."""
+    op, shortcut, zero = u16(graph, at), u16(graph, at + 2), u16(graph, at + 18)
+    cin, cout, taps, dilation = (u16(graph, at + i) for i in (8, 10, 12, 14))
+    shift_a, shift_b = graph[at + 16], graph[at + 17]
+    if not CONV_I8 <= op <= SUM_WINDOW:
+        return f"opcode {op} is not known; a newer signwave may know it"
+    if shortcut > 1 or zero or (shortcut and not (op == CONV_1B and cin == cout)):
+        return "shortcut or reserved field is not valid"
+    if not (1 <= cin <= 512 and 1 <= cout <= 512):
+        return f"{cin} to {cout} channels, allowed are 1 to 512"
+    if not (1 <= taps <= (256 if op == SUM_WINDOW else 64) and 1 <= dilation <= 64 and _span(graph, at) <= 256):
+        return f"{taps} taps with dilation {dilation} are beyond the limits"
+    if op != SUM_WINDOW and taps * cin > 4096:
+        return f"{taps} taps x {cin} channels are more than 4096 inputs"
+    if shift_a > (0 if op == SUM_WINDOW else 24) or shift_b > (24 if op in (CONV_I8, DENSE_I8) else 0):
+        return f"shifts {shift_a} and {shift_b} are beyond the limits"
+    if op in (CONV_I8, DENSE_I8) and cin & 3:
+        return f"{cin} channels are not a multiple of 4"
+    if (op == DENSE_I8 and (taps != 1 or dilation != 1)) or (op == SUM_WINDOW and (cin != cout or dilation != 1)):
+        return "taps, dilation or channels do not suit a " + _NAMES[op]
+
+
+def _fault_of_record(graph, at):
+    """What is wrong with a record's length, padding, biases or weights' padding bits, or None."""
+    op, length = graph[at], u32(graph, at + 4)
+    arrays = _arrays(graph, at)
+    need = _HEADER + sum([n + 3 & ~3 for n in arrays])
+    if length != need:
+        return f"record of {length} bytes, its shape needs {need}"
+    if length > len(graph) - at:
+        return "record reaches past the section"
+    p, biases = at + _HEADER, {CONV_I8: (1,), CONV_1B: (3,), DENSE_I8: (1, 2)}.get(op, ())
+    for i, n in enumerate(arrays):
+        for pad in range(p + n, p + (n + 3 & ~3)):
+            if graph[pad]:
+                return "padding is not zero"
+        if i in biases:
+            for q in range(p, p + n, 4):
+                top = (graph[q + 3] ^ 128) - 128  # the bias' top byte: -64 to 63 means -2^30 <= bias < 2^30
+                if not -64 <= top <= 63 or (top == -64 and not (graph[q] or graph[q + 1] or graph[q + 2])):
+                    return "a bias is beyond 2^30"
+        p += n + 3 & ~3
+    if op == CONV_1B and u16(graph, at + 8) & 31:
+        return _fault_of_weight_padding(graph, p - arrays[-1], p, u16(graph, at + 8))
+
+
+def _fault_of_weight_padding(graph, p, end, cin):
+    row = (cin + 31) // 32 * 4
+    for start in range(p, end, row):
+        if cin & 7 and graph[start + cin // 8] >> (cin & 7):
+            return "padding bits in the weights are not zero"
+        for i in range(start + (cin + 7) // 8, start + row):
+            if graph[i]:
+                return "padding bits in the weights are not zero"
+
+
+def _fault_of_chain(graph, at, kind, channels):
+    """Whether a record can follow an operation of that kind (0: none before) with that many results."""
+    if not kind:
+        return None
+    if graph[at] == CONV_I8 or kind == SUM_WINDOW:
+        return f"a {_NAMES[graph[at]]} cannot follow a {_NAMES[kind]}"
+    if u16(graph, at + 8) != channels:
+        return f"reads {u16(graph, at + 8)} channels, the operation before gives {channels}"
+
+
+# Running
+
+
+def _checked_state_bytes(graph, at, i):
+    """Bytes of state of operation i, whose record lies within the graph: for graphs that nobody has checked."""
+    if len(graph) - at < _HEADER or _fault_of_shape(graph, at):
+        raise ValueError(f"graph: operation {i} is damaged or truncated")
+    need = _HEADER + sum([n + 3 & ~3 for n in _arrays(graph, at)])
+    if u32(graph, at + 4) != need or need > len(graph) - at:
+        raise ValueError(f"graph: operation {i} is damaged or truncated")
+    return _state_bytes(graph, at)
+
+
+def graph_reset(graph, state):
+    """Put `state` before the first frame."""
+    at, s = 4, 0
+    for i in range(u32(graph, 0) if len(graph) >= 4 else 0):
+        n = _checked_state_bytes(graph, at, i)
+        if s + n > len(state):
+            raise ValueError("state buffer is too small")
+        fill = 128 if graph[at] == CONV_I8 else 0  # -128 where features are read
+        for p in range(s, s + n):
+            state[p] = fill if p >= s + 4 else 0
+        s += n
+        at += u32(graph, at + 4)
+
+
+def graph_step(graph, state, value, first, last):
+    """Run operations first <= i < last on one frame: `value` holds the first one's input, then the last one's result."""
+    if len(graph) < 4 or not 0 <= first <= last <= u32(graph, 0):
+        raise ValueError(f"no operations {first} to {last} in this graph")
+    at, s = 4, 0
+    for i in range(last):
+        n = _checked_state_bytes(graph, at, i)
+        if s + n > len(state):
+            raise ValueError("state buffer is too small")
+        if i >= first:
+            if 4 * max(u16(graph, at + 8), u16(graph, at + 10)) > len(value):
+                raise ValueError("value buffer is too small")
+            _STEP[graph[at]](graph, at, state, s, value)
+        s += n
+        at += u32(graph, at + 4)
+
+
+def _advance(state, s, slots):
+    """The ring slot to write now; moves the position to the one after it."""
+    now = u32(state, s)
+    if now >= slots:
+        raise ValueError("state is damaged: reset it")
+    _set32(state, s, now + 1 if now + 1 < slots else 0)
+    return now
+
+
+def _conv_i8(graph, at, state, s, value):
+    cin, cout, taps, dilation = u16(graph, at + 8), u16(graph, at + 10), u16(graph, at + 12), u16(graph, at + 14)
+    shift_a, shift_b, span, ring = graph[at + 16], graph[at + 17], _span(graph, at), s + 4
+    mult = at + _HEADER
+    bias = mult + (2 * cout + 3 & ~3)
+    w = bias + 4 * cout
+    now = _advance(state, s, span)
+    for c in range(cin):
+        state[ring + now * cin + c] = value[c]
+    for o in range(cout):
+        acc, slot = i32(graph, bias + 4 * o), now
+        for _ in range(taps):
+            for x in range(ring + slot * cin, ring + slot * cin + cin):
+                acc += ((graph[w] ^ 128) - 128) * ((state[x] ^ 128) - 128)
+                w += 1
+            slot -= dilation
+            if slot < 0:
+                slot += span
+        acc >>= shift_a
+        acc = -32768 if acc < -32768 else 32767 if acc > 32767 else acc
+        _set16(value, 2 * o, (acc * i16(graph, mult + 2 * o)) >> shift_b)
+
+
+def _binarize(graph, threshold, cin, value, state, p):
+    """Pack the bits x >= threshold from state[p] on."""
+    for k in range((cin + 31) // 32 * 4):
+        bits = 0
+        for c in range(8 * k, min(8 * k + 8, cin)):
+            if i16(value, 2 * c) >= i16(graph, threshold + 2 * c):
+                bits |= 1 << (c & 7)
+        state[p + k] = bits
+
+
+def _conv_1b(graph, at, state, s, value):
+    cin, cout, taps, dilation = u16(graph, at + 8), u16(graph, at + 10), u16(graph, at + 12), u16(graph, at + 14)
+    shortcut, shift, span, ring, row = graph[at + 2], graph[at + 16], _span(graph, at), s + 4, (cin + 31) // 32 * 4
+    threshold = at + _HEADER
+    mult = threshold + (2 * cin + 3 & ~3)
+    slope = mult + (2 * cout + 3 & ~3)
+    bias = slope + (2 * cout + 3 & ~3)
+    w, ones = bias + 4 * cout, _ONES
+    now = _advance(state, s, span)
+    _binarize(graph, threshold, cin, value, state, ring + now * row)
+    for o in range(cout):
+        unlike, slot = 0, now
+        for _ in range(taps):
+            for x in range(ring + slot * row, ring + slot * row + row):
+                unlike += ones[graph[w] ^ state[x]]
+                w += 1
+            slot -= dilation
+            if slot < 0:
+                slot += span
+        a = ((taps * cin - 2 * unlike) * i16(graph, mult + 2 * o) + i32(graph, bias + 4 * o)) >> shift
+        a = -32768 if a < -32768 else 32767 if a > 32767 else a
+        if a < 0:
+            a = (a * i16(graph, slope + 2 * o)) >> 8
+        _set16(value, 2 * o, a + i16(value, 2 * o) if shortcut else a)
+
+
+def _dense_i8(graph, at, state, s, value):
+    cin, cout, shift_a, shift_b = u16(graph, at + 8), u16(graph, at + 10), graph[at + 16], graph[at + 17]
+    mult = at + _HEADER
+    bias = mult + (2 * cin + 3 & ~3)
+    out_bias = bias + 4 * cin
+    w, h = out_bias + 4 * cout, 2 * max(cin, cout)  # hidden values lie behind the inputs and the outputs
+    for c in range(cin):
+        v = (i16(value, 2 * c) * i16(graph, mult + 2 * c) + i32(graph, bias + 4 * c)) >> shift_a
+        value[h + c] = 0 if v < 0 else 127 if v > 127 else v
+    for o in range(cout):
+        acc = i32(graph, out_bias + 4 * o)
+        for x in range(h, h + cin):
+            acc += ((graph[w] ^ 128) - 128) * value[x]
+            w += 1
+        _set16(value, 2 * o, acc >> shift_b)
+
+
+def _sum_window(graph, at, state, s, value):
+    channels, taps = u16(graph, at + 8), u16(graph, at + 12)
+    total = s + 4
+    x = total + 4 * channels + 2 * channels * (_advance(state, s, taps) + 1)
+    for c in range(channels - 1, -1, -1):  # backwards: a result takes the room of two inputs
+        x -= 2
+        v = i16(value, 2 * c)
+        y = i32(state, total + 4 * c) + v - i16(state, x)
+        _set16(state, x, v)
+        _set32(state, total + 4 * c, y)
+        _set32(value, 4 * c, y)
+
+
+_STEP = (None, _conv_i8, _conv_1b, _dense_i8, _sum_window)
+
+
+# Front end
+
+_sine = None  # made at the first use: 2^14 sin(pi i / 512)
+_re = _im = None
+
+
+def _tables():
+    global _sine, _re, _im
+    if _sine is None:
+        _sine = array("h", [0] * 257)
+        for i in range(257):
+            z = i << 7
+            q = (z * z) >> 15
+            acc = 25738 - (((10589 - (((1309 - ((74 * q) >> 15)) * q) >> 15)) * q) >> 15)
+            _sine[i] = (acc * z) >> 15
+        _re, _im = array("i", [0] * 256), array("i", [0] * 256)
+
+
+def frontend_state_size(params):
+    """Bytes of state: the last 513 samples. Checks the front-end section."""
+    if len(params) < 16 or u16(params, 0) != 1:
+        raise ValueError("front end: not an integer log-mel, identity 1")
+    hop, bands = u16(params, 2), u16(params, 8)
+    if not 32 <= hop <= 512 or hop & 1:
+        raise ValueError(f"front end: a hop of {hop} samples, allowed are even numbers from 32 to 512")
+    if not 4 <= bands <= 64 or bands & 3 or len(params) != 12 + 2 * (bands + 2):
+        raise ValueError(f"front end: {bands} bands, allowed are multiples of 4 from 4 to 64")
+    before = 0
+    for i in range(12, len(params), 2):
+        if u16(params, i) < before + 16:
+            raise ValueError("front end: band edges do not rise in steps of at least 16")
+        before = u16(params, i)
+    if before > 4080 or not u32(params, 4):
+        raise ValueError("front end: the last band edge is beyond 4080, or the sample rate is 0")
+    return 1028
+
+
+def frontend_reset(params, state):
+    """Put `state` before the first sample."""
+    if len(state) < frontend_state_size(params):
+        raise ValueError("state buffer is too small")
+    for i in range(1028):
+        state[i] = 0
+
+
+def frontend_step(params, state, samples, out):
+    """One frame: the features of the last 513 samples, `hop` of them new."""
+    hop, bands = u16(params, 2), u16(params, 8)
+    if len(params) != 12 + 2 * (bands + 2) or hop > 512:
+        raise ValueError("front end: parameters not valid")
+    if len(state) < 1028 or len(out) < bands:
+        raise ValueError("state or output buffer is too small")
+    _tables()
+    _take(state, samples, hop)
+    exponent = _normalise(state)
+    if exponent is None:
+        for j in range(bands):
+            out[j] = 128
+        return
+    exponent += _fft()
+    _bands(params, bands, 256 * exponent, out)
+
+
+def _take(state, samples, hop):
+    """Move the new samples in at the end of the last 513."""
+    keep = 1026 - 2 * hop
+    for i in range(keep):
+        state[i] = state[i + 2 * hop]
+    if len(samples) == hop:
+        for i in range(hop):
+            v = samples[i]
+            state[keep + 2 * i] = v & 255
+            state[keep + 2 * i + 1] = v >> 8 & 255
+    elif len(samples) == 2 * hop:
+        for i in range(2 * hop):
+            state[keep + i] = samples[i]
+    else:
+        raise ValueError(f"a hop is {hop} samples of 16 bits")
+
+
+def _normalise(state):
+    """Steps 1 to 3: pre-emphasised, scaled and windowed samples to _re (even) and _im (odd); the exponent or None."""
+    bits, before = 0, i16(state, 0)
+    for n in range(512):
+        x = i16(state, 2 * n + 2)
+        y = 32 * x - 31 * before
+        before = x
+        bits |= y if y >= 0 else ~y
+        if n & 1:
+            _im[n >> 1] = y
+        else:
+            _re[n >> 1] = y
+    if bits == 0:
+        return None
+    b = -14
+    while bits:
+        bits >>= 1
+        b += 1
+    for n in range(512):
+        part = _im if n & 1 else _re
+        v = part[n >> 1]
+        s = _sine[n if n <= 256 else 512 - n]
+        part[n >> 1] = ((v >> b if b >= 0 else v << -b) * ((s * s) >> 13)) >> 15
+    return 2 * b
+
+
+def _cos(t):
+    return _sine[256 - t] if t <= 256 else -_sine[t - 256] if t <= 512 else -_sine[768 - t]
+
+
+def _sin(t):
+    return _sine[t] if t <= 256 else _sine[512 - t] if t <= 512 else -_sine[t - 512]
+
+
+def _put(i, re, im, t):
+    """Store (re + j im) * W(t)."""
+    c, n = _cos(t), _sin(t)
+    _re[i] = (re * c + im * n) >> 14
+    _im[i] = (im * c - re * n) >> 14
+
+
+def _fft():
+    """Step 4, in place: returns 2 * (sum of the shifts - 4)."""
+    h, extra = 64, 0
+    while h:
+        s = 1
+        if h != 64 and not (-8192 <= min(min(_re), min(_im)) and max(max(_re), max(_im)) < 8192):
+            s = 2
+            extra += 2
+        for start in range(0, 256, 4 * h):
+            for i in range(h):
+                _butterfly(start + i, h, s, (256 // h) * i)
+        h >>= 2
+    return extra
+
+
+def _butterfly(a, h, s, r):
+    re, im = _re, _im
+    b, c, d = a + h, a + 2 * h, a + 3 * h
+    t0r, t0i, t1r, t1i = re[a] + re[c], im[a] + im[c], re[a] - re[c], im[a] - im[c]
+    t2r, t2i, t3r, t3i = re[b] + re[d], im[b] + im[d], im[b] - im[d], re[d] - re[b]
+    re[a], im[a] = (t0r + t2r) >> s, (t0i + t2i) >> s
+    _put(b, (t1r + t3r) >> s, (t1i + t3i) >> s, r)
+    _put(c, (t0r - t2r) >> s, (t0i - t2i) >> s, 2 * r)
+    _put(d, (t1r - t3r) >> s, (t1i - t3i) >> s, 3 * r)
+
+
+def _power(k):
+    """Step 5 for one bin, 1 to 255."""
+    m = k if k <= 128 else 256 - k
+    p, q = _natural(m), _natural(256 - m)
+    er, ei, xr, xi = _re[p] + _re[q], _im[p] - _im[q], _im[p] + _im[q], _re[q] - _re[p]
+    c, n = _cos(2 * m), _sin(2 * m)
+    wr, wi = (xr * c + xi * n) >> 14, (xi * c - xr * n) >> 14
+    re, im = (er + wr, ei + wi) if k <= 128 else (er - wr, wi - ei)
+    return (re >> 3) * (re >> 3) + (im >> 3) * (im >> 3)
+
+
+def _natural(k):
+    return (k & 3) << 6 | (k & 12) << 2 | (k & 48) >> 2 | k >> 6
+
+
+def _bands(params, bands, exponent, out):
+    """Steps 6 and 7: each band is complete when the bins have passed its upper edge."""
+    low, energy, upper = u16(params, 12), 0, 0  # of the segment's band below, and of the band that begins in it
+    k = (low + 15) >> 4
+    for j in range(bands + 1):
+        high = u16(params, 14 + 2 * j)
+        energy, upper = upper, 0
+        while 16 * k < high:
+            power = _power(k)
+            g = ((power * (((16 * k - low) * 16) // (high - low))) & 0xFFFFFFFF) >> 4
+            energy += power - g
+            upper += g
+            k += 1
+        if j:
+            out[j - 1] = _logarithm(energy & 0xFFFFFFFF, exponent, i16(params, 10)) & 255
+        low = high
+
+
+def _logarithm(energy, exponent, offset):
+    if not energy:
+        return -128
+    n, rest = -1, energy
+    while rest:
+        rest >>= 1
+        n += 1
+    f = (energy >> (n - 8) if n >= 8 else energy << (8 - n)) & 255
+    log = 256 * n + f + ((f * (256 - f) * 22) >> 14) + exponent
+    log = (log + offset) >> 5
+    return -128 if log < -128 else 127 if log > 127 else log

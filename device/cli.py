@@ -1,0 +1,52 @@
+"""signwave verify, bench: a model file under its interpreters, MicroPython among them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export.console import show, table
+
+File = Annotated[Path, typer.Argument(help="A .swm model file.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, everything else on standard error.")
+]
+
+
+def verify(
+    file: File,
+    inputs: Annotated[int, typer.Option(help="Random clips to compare, besides the golden test in the file.")] = 8,
+    seed: Annotated[int, typer.Option(help="Other seeds give other clips.")] = 0,
+    json: Json = False,
+) -> None:
+    """Run golden and random inputs through every interpreter there is and compare every bit. Exit status 1 if any differs."""
+    from device.verify import verify as run_verify
+
+    report = run_verify(file, inputs=inputs, seed=seed)
+    value = {"identical": report.identical, "interpreters": report.interpreters, "inputs": report.inputs}
+    verdict = "identical, every bit" if report.identical else "DIFFERENT:\n  " + "\n  ".join(report.differences)
+    lines = [f"{report.inputs} inputs through {len(report.interpreters)} interpreters: {verdict}"]
+    lines += [f"  {name}" for name in report.interpreters]
+    show(value, "\n".join(lines), json)
+    if not report.identical:
+        raise typer.Exit(1)
+
+
+def bench(
+    file: File,
+    chip: Annotated[str, typer.Option(help="rv32imc: ESP32-C3, C6 and their kind.")] = "rv32imc",
+    json: Json = False,
+) -> None:
+    """Count the instructions a board spends on a second of audio, exactly, under emulation."""
+    from device.bench import bench as count
+
+    value = count(file, chip)
+    rate = value["frames_per_second"]
+    rows = [["front end", "", "", value["front_end_instructions_per_frame"]]]
+    rows += [[x["name"], x["binary_macs"], x["int8_macs"], x["instructions"]] for x in value["layers"]]
+    per_second = value["instructions_per_second_of_audio"]
+    text = table(["stage, one frame", "1-bit MAC", "int8 MAC", "instructions"], rows)
+    text += f"\n{rate:g} frames a second: {per_second / 1e6:.1f} million instructions a second of audio"
+    text += f", {per_second / 160e6:.0%} of a 160 MHz core at one a cycle"
+    text += f"\nnative module {value['code_bytes']:,} bytes, RAM beside the weights {value['ram_bytes']:,} bytes"
+    show(value, text, json)

@@ -1,0 +1,142 @@
+// MicroPython glue: the core's functions over buffers, nothing else. Errors are ValueErrors with the core's texts.
+#include "py/dynruntime.h"
+#include "signwave.h"
+
+static mp_buffer_info_t get_buffer(mp_obj_t obj, mp_uint_t flags) {
+    mp_buffer_info_t info;
+    mp_get_buffer_raise(obj, &info, flags);
+    return info;
+}
+
+static void raise_on(int32_t rc) {
+    if (rc < 0) {
+        mp_raise_ValueError(sw_error(rc));
+    }
+}
+
+// graph_check(graph) -> (state_size, value_size)
+static mp_obj_t graph_check(mp_obj_t graph_in) {
+    mp_buffer_info_t graph = get_buffer(graph_in, MP_BUFFER_READ);
+    uint32_t state_size, value_size;
+    raise_on(sw_graph_check(graph.buf, graph.len, &state_size, &value_size));
+    mp_obj_t sizes[2] = {mp_obj_new_int(state_size), mp_obj_new_int(value_size)};
+    return mp_obj_new_tuple(2, sizes);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(graph_check_obj, graph_check);
+
+// graph_reset(graph, state)
+static mp_obj_t graph_reset(mp_obj_t graph_in, mp_obj_t state_in) {
+    mp_buffer_info_t graph = get_buffer(graph_in, MP_BUFFER_READ);
+    mp_buffer_info_t state = get_buffer(state_in, MP_BUFFER_WRITE);
+    raise_on(sw_graph_reset(graph.buf, graph.len, state.buf, state.len));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_2(graph_reset_obj, graph_reset);
+
+// The instructions retired so far (rv32), or the cycles (x64, xtensa).
+#ifdef SW_COUNT
+static uint32_t count_now(void) {
+    uint32_t v;
+    #if defined(__riscv)
+    __asm__ volatile ("csrr %0, minstret" : "=r" (v));
+    #elif defined(__xtensa__)
+    __asm__ volatile ("rsr %0, 234" : "=r" (v));
+    #else
+    __asm__ volatile ("rdtsc" : "=a" (v) : : "edx");
+    #endif
+    return v;
+}
+#else
+#define count_now() (0)
+#endif
+
+static uint32_t step_graph(const mp_obj_t *args) {
+    mp_buffer_info_t graph = get_buffer(args[0], MP_BUFFER_READ);
+    mp_buffer_info_t state = get_buffer(args[1], MP_BUFFER_WRITE);
+    mp_buffer_info_t value = get_buffer(args[2], MP_BUFFER_WRITE);
+    uint32_t first = mp_obj_get_int(args[3]), last = mp_obj_get_int(args[4]);
+    uint32_t begin = count_now();
+    int32_t rc = sw_graph_step(graph.buf, graph.len, state.buf, state.len, value.buf, value.len, first, last);
+    uint32_t end = count_now();
+    raise_on(rc);
+    return end - begin;
+}
+
+static uint32_t step_frontend(const mp_obj_t *args) {
+    mp_buffer_info_t params = get_buffer(args[0], MP_BUFFER_READ);
+    mp_buffer_info_t state = get_buffer(args[1], MP_BUFFER_WRITE);
+    mp_buffer_info_t samples = get_buffer(args[2], MP_BUFFER_READ);
+    mp_buffer_info_t out = get_buffer(args[3], MP_BUFFER_WRITE);
+    if (samples.len & 1) {
+        raise_on(SW_ERR_SAMPLES);
+    }
+    uint32_t begin = count_now();
+    int32_t rc = sw_frontend_step(params.buf, params.len, state.buf, state.len,
+        samples.buf, samples.len / 2, out.buf, out.len);
+    uint32_t end = count_now();
+    raise_on(rc);
+    return end - begin;
+}
+
+// graph_step(graph, state, value, first, last)
+static mp_obj_t graph_step(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    step_graph(args);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(graph_step_obj, 5, 5, graph_step);
+
+// frontend_state_size(params) -> int
+static mp_obj_t frontend_state_size(mp_obj_t params_in) {
+    mp_buffer_info_t params = get_buffer(params_in, MP_BUFFER_READ);
+    raise_on(sw_frontend_check(params.buf, params.len));
+    return mp_obj_new_int(sw_frontend_state_size(params.buf));
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(frontend_state_size_obj, frontend_state_size);
+
+// frontend_reset(params, state)
+static mp_obj_t frontend_reset(mp_obj_t params_in, mp_obj_t state_in) {
+    mp_buffer_info_t params = get_buffer(params_in, MP_BUFFER_READ);
+    mp_buffer_info_t state = get_buffer(state_in, MP_BUFFER_WRITE);
+    raise_on(sw_frontend_reset(params.buf, params.len, state.buf, state.len));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_2(frontend_reset_obj, frontend_reset);
+
+// frontend_step(params, state, samples, out)
+static mp_obj_t frontend_step(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    step_frontend(args);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(frontend_step_obj, 4, 4, frontend_step);
+
+// For benchmarks: the same steps, giving what count_now() counts inside them.
+#ifdef SW_COUNT
+static mp_obj_t graph_count(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    return mp_obj_new_int(step_graph(args));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(graph_count_obj, 5, 5, graph_count);
+
+static mp_obj_t frontend_count(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    return mp_obj_new_int(step_frontend(args));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(frontend_count_obj, 4, 4, frontend_count);
+#endif
+
+mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
+    MP_DYNRUNTIME_INIT_ENTRY
+    mp_store_global(MP_QSTR_graph_check, MP_OBJ_FROM_PTR(&graph_check_obj));
+    mp_store_global(MP_QSTR_graph_reset, MP_OBJ_FROM_PTR(&graph_reset_obj));
+    mp_store_global(MP_QSTR_graph_step, MP_OBJ_FROM_PTR(&graph_step_obj));
+    mp_store_global(MP_QSTR_frontend_state_size, MP_OBJ_FROM_PTR(&frontend_state_size_obj));
+    mp_store_global(MP_QSTR_frontend_reset, MP_OBJ_FROM_PTR(&frontend_reset_obj));
+    mp_store_global(MP_QSTR_frontend_step, MP_OBJ_FROM_PTR(&frontend_step_obj));
+    #ifdef SW_COUNT
+    mp_store_global(MP_QSTR_graph_count, MP_OBJ_FROM_PTR(&graph_count_obj));
+    mp_store_global(MP_QSTR_frontend_count, MP_OBJ_FROM_PTR(&frontend_count_obj));
+    #endif
+    MP_DYNRUNTIME_INIT_EXIT
+}

@@ -1,0 +1,1 @@
+// The port has no names of its own.
