@@ -1,0 +1,1 @@
+"""Spoken commands and wake words: clips, synthesis, augmentation, front end, models, metrics."""

@@ -1,0 +1,199 @@
+"""Variation of training clips: time, loudness, rooms and noise on waveforms; masks and mixtures on features.
+
+    noises = noise_bank("noise")
+    varied = augment(samples, np.random.default_rng([seed, epoch, i]), noises)      # (sample,) int16
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from kws.audio import RATE_HZ, AudioError, read_audio
+from kws.data import SILENCE, DataError, background_spans, load_clips
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How far training clips are varied. Probabilities are from 0 to 1."""
+
+    shift_ms: float = 100.0  # clips move by up to this much to either side; more cuts words off
+    speed: float = 0.15  # played up to this share faster or slower, pitch with it (Ko et al., 2015)
+    gain_db: float = 12.0  # louder or quieter by up to this much: distance to the microphone
+    reverb_probability: float = 0.3  # share of clips placed into a made-up room
+    reverb_min_ms: float = 50.0  # shortest reverberation time (decay by 60 dB)
+    reverb_max_ms: float = 300.0  # longest; a furnished living room has 300 to 500 ms
+    noise_probability: float = 0.5  # share of clips mixed with a noise recording (coloured noise where there is none)
+    snr_min_db: float = 0.0  # loudest noise, against the clip's own power
+    snr_max_db: float = 25.0  # quietest noise
+    floor_probability: float = 0.9  # share of digitally silent clips that get a faint microphone hiss
+    floor_min_db: float = -85.0  # level of that hiss against full scale
+    floor_max_db: float = -50.0
+
+
+def augment(
+    samples: np.ndarray,
+    rng: np.random.Generator,
+    noises: Sequence[np.ndarray] = (),
+    config: AugmentConfig | None = None,
+) -> np.ndarray:
+    """One varied copy of a 16 kHz clip, (sample,) int16 to (sample,) int16; the same `rng` state gives the same copy.
+
+    Order as in the world: speech, room, noise of the place, microphone gain, saturation of the converter.
+    """
+    config = config or AugmentConfig()
+    gated = _is_gated(samples)  # before interpolation smears the zeros
+    signal = samples.astype(np.float32)
+    signal -= signal.mean()
+    signal = _shift_and_speed(signal, rng, config)
+    if rng.random() < config.reverb_probability:
+        signal = _reverberate(signal, rng, config)
+    if rng.random() < config.noise_probability:
+        signal = _mix_noise(signal, rng, noises, config)
+    if gated and rng.random() < config.floor_probability:
+        level_db = rng.uniform(config.floor_min_db, config.floor_max_db)
+        signal = signal + coloured_noise(len(signal), rng) * np.float32(32768.0 * 10 ** (level_db / 20))
+    signal = signal * np.float32(10 ** (rng.uniform(-config.gain_db, config.gain_db) / 20))
+    return np.clip(np.rint(signal), -32768, 32767).astype(np.int16)
+
+
+def _is_gated(samples: np.ndarray) -> bool:
+    """Whether a tenth of the clip is exactly zero, as noise gates and padding leave it."""
+    return int(np.count_nonzero(samples)) < 0.9 * len(samples)
+
+
+def _shift_and_speed(signal: np.ndarray, rng: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    """Both at once: sample the clip at other points, about its centre. Outside the clip there is silence."""
+    n = len(signal)
+    rate = 1.0 + rng.uniform(-config.speed, config.speed)
+    shift = rng.uniform(-config.shift_ms, config.shift_ms) * RATE_HZ / 1000
+    points = (np.arange(n) - n / 2 - shift) * rate + n / 2
+    return np.interp(points, np.arange(n), signal, left=0.0, right=0.0).astype(np.float32)
+
+
+def _reverberate(signal: np.ndarray, rng: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    """Convolve with a room response made of exponentially decaying noise behind the direct sound (Moorer, 1979)."""
+    t60 = rng.uniform(config.reverb_min_ms, config.reverb_max_ms) * RATE_HZ / 1000  # samples
+    n = max(2, int(0.7 * t60))  # beyond -42 dB nothing is heard
+    decay = np.exp(np.arange(n, dtype=np.float32) * np.float32(-3 * math.log(10) / t60))
+    room = rng.standard_normal(n, dtype=np.float32) * decay
+    room *= np.float32(10 ** (-rng.uniform(0, 12) / 20)) / np.linalg.norm(room)  # direct to reverberant ratio
+    room[0] = 1.0
+    size = _fast_length(len(signal) + n)
+    return np.fft.irfft(np.fft.rfft(signal, size) * np.fft.rfft(room, size), size)[: len(signal)].astype(np.float32)
+
+
+def _mix_noise(
+    signal: np.ndarray, rng: np.random.Generator, noises: Sequence[np.ndarray], config: AugmentConfig
+) -> np.ndarray:
+    n = len(signal)
+    noise = _excerpt(noises[int(rng.integers(len(noises)))], n, rng) if len(noises) else coloured_noise(n, rng)
+    noise_rms = math.sqrt(float(np.dot(noise, noise)) / n)
+    if noise_rms == 0.0:  # a silent stretch of the recording
+        noise, noise_rms = coloured_noise(n, rng), 1.0
+    # A word fills about a third of its clip: measure where it is loud, not over its silences.
+    frames = signal[: n - n % 160].reshape(-1, 160) if n >= 160 else signal[None]
+    powers = np.sort(np.einsum("fs,fs->f", frames, frames) / frames.shape[1])
+    speech_rms = math.sqrt(float(powers[-max(1, len(powers) // 3) :].mean()))
+    snr_db = rng.uniform(config.snr_min_db, config.snr_max_db)
+    speech_rms = speech_rms or 32768.0 * 10 ** (config.floor_max_db / 20)  # silence stays faint
+    return signal + noise * np.float32(speech_rms / noise_rms * 10 ** (-snr_db / 20))
+
+
+def _excerpt(recording: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    if len(recording) < n:
+        recording = np.tile(recording, -(-n // len(recording)))
+    start = rng.integers(len(recording) - n + 1)
+    noise = recording[start : start + n].astype(np.float32)
+    return noise - noise.mean()
+
+
+def coloured_noise(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise of unit power whose spectrum falls by 0 (white) to 6 dB (brown) an octave, drawn. (n,) float32."""
+    size = _fast_length(n)
+    bins = size // 2 + 1
+    spectrum = rng.standard_normal((bins, 2), dtype=np.float32).view(np.complex64)[:, 0]
+    slope = rng.uniform(0.0, 1.0)
+    first = max(1, round(50 * size / RATE_HZ))  # flat below 50 Hz, or all power would lie there
+    spectrum *= np.maximum(np.arange(bins, dtype=np.float32), first) ** np.float32(-slope)
+    spectrum[0] = 0.0
+    noise = np.fft.irfft(spectrum, size)[:n].astype(np.float32)
+    return noise / np.float32(math.sqrt(float(np.dot(noise, noise)) / n) or 1.0)
+
+
+def _fast_length(n: int) -> int:
+    """The smallest length from n on with no prime factor above 5, for the FFT."""
+    odd = [3**i * 5**j for i in range(4) for j in range(4)]
+    return min(k << max(0, (-(-n // k) - 1).bit_length()) for k in odd)
+
+
+def noise_bank(dataset_dir: str | os.PathLike[str], split: str = "train") -> list[np.ndarray]:
+    """Noise recordings of one split, each (sample,) int16 at 16 kHz.
+
+    Takes the `_silence_` clips of a folder that has such, a Speech Commands folder's `_background_noise_`
+    (cut in time by split), or else every clip: then the folder holds noise alone. Raises DataError.
+    """
+    spans = [span for span in background_spans(dataset_dir) if span[1] == split and span[3] > span[2]]
+    if spans:
+        return [read_audio(path, RATE_HZ, a, b - a) for path, _, a, b in spans]
+    clips = load_clips(dataset_dir)
+    noise = [clip for clip in clips if clip.label == SILENCE] or clips
+    chosen = [clip for clip in noise if clip.split == split]
+    if not chosen:
+        raise DataError(f"{dataset_dir}: no noise recordings in split '{split}'; add some or do without the folder")
+    recordings = [read_audio(clip.path, RATE_HZ, clip.start_s, clip.seconds) for clip in chosen]
+    if not any(recording.any() for recording in recordings):
+        raise AudioError(f"{dataset_dir}: all {len(recordings)} noise recordings of '{split}' are digital silence")
+    return recordings
+
+
+def spec_augment(
+    features: torch.Tensor,
+    generator: torch.Generator,
+    time_masks: int = 2,
+    time_width: int = 10,
+    frequency_masks: int = 2,
+    frequency_width: int = 7,
+    fill: float = -128,
+) -> torch.Tensor:
+    """Blank stretches of frames and of bands (Park et al., 2019). (batch, frame, band), same type out, input kept.
+
+    Each mask is 0 to `time_width` frames or 0 to `frequency_width` bands wide, drawn for each clip alone;
+    a width of 20 % of the frames is as far as short words bear.
+    """
+    batch, frames, bands = features.shape
+    time = _stripes(batch, frames, time_masks, time_width, generator)
+    frequency = _stripes(batch, bands, frequency_masks, frequency_width, generator)
+    mask = time[:, :, None] | frequency[:, None, :]
+    return features.masked_fill(mask.to(features.device), fill)
+
+
+def _stripes(batch: int, size: int, count: int, width: int, generator: torch.Generator) -> torch.Tensor:
+    """(batch, size) bool: the union of `count` stripes."""
+    draw = torch.rand(2, batch, count, 1, generator=generator, device=generator.device)
+    widths = (draw[0] * (min(width, size) + 1)).floor()
+    starts = (draw[1] * (size - widths + 1)).floor()
+    at = torch.arange(size, device=generator.device)
+    return ((at >= starts) & (at < starts + widths)).any(dim=1)
+
+
+def mixup(
+    features: torch.Tensor, targets: torch.Tensor, generator: torch.Generator, alpha: float = 0.2
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blend each clip with another of the batch (Zhang et al., 2018).
+
+    features (batch, frame, band) of any type and targets (batch, label) as probabilities; both come back as float32,
+    blended with the same weights, each drawn from Beta(alpha, alpha) and turned towards the clip itself.
+    """
+    batch = len(features)
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    weight = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, batch).astype(np.float32))
+    weight = torch.maximum(weight, 1 - weight).to(features.device)
+    partner = torch.randperm(batch, generator=generator, device=generator.device).to(features.device)
+    features, targets = features.float(), targets.float()
+    by_clip, by_label = weight[:, None, None], weight[:, None]
+    mixed = by_clip * features + (1 - by_clip) * features[partner]
+    return mixed, by_label * targets + (1 - by_label) * targets[partner]

@@ -1,0 +1,166 @@
+"""signwave kws ...: synthesize, train, evaluate and try keyword networks; signwave export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export.console import note, show, table
+
+app = typer.Typer(no_args_is_help=True, help="Spoken commands: from recordings, or from words alone, to a 1-bit model file.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, everything else on standard error.")]
+DataDir = Annotated[Path, typer.Option("--data", help="Folder of label/*.wav|flac|ogg, with or without manifest.csv; or the official Speech Commands.")]
+LabelColumn = Annotated[str, typer.Option(help="Column of manifest.csv to take labels from, such as kws12.")]
+
+
+@app.command()
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    words: Annotated[str, typer.Option(help="Commands, separated by commas.")],
+    clips: Annotated[int, typer.Option(help="Clips a command.")] = 300,
+    seed: Annotated[int, typer.Option(help="Other seeds give other clips.")] = 0,
+    json: Json = False,
+) -> None:
+    """Make a training set out of words alone: spoken by eSpeak NG in many voices, offline.
+
+    Example: signwave kws synthesize speech --words yes,no,stop
+    """
+    from kws.data import load_folder
+    from kws.synthesize import synthesize_dataset
+
+    synthesize_dataset(out, [w.strip() for w in words.split(",") if w.strip()], clips, seed)
+    counts = load_folder(out).counts()
+    rows = [[label, *(counts[split][label] for split in counts)] for label in next(iter(counts.values()))]
+    show({"folder": str(out), "counts": counts}, f"{out}\n" + table(["label", *counts], rows), json)
+
+
+@app.command()
+def train(
+    data: DataDir,
+    out: Annotated[Path, typer.Option("--out", help="Run folder; an interrupted training in it goes on.")],
+    preset: Annotated[str, typer.Option(help="s (about 45 KB), m (about 80 KB), demo, or a TOML file of your own.")] = "m",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key of the preset: --set seed=1 --set model.channels=64.")] = None,
+    noise: Annotated[Path | None, typer.Option(help="Folder of noise recordings to mix in (its train split).")] = None,
+    teacher: Annotated[str, typer.Option(help="A trained teacher: Hugging Face name or directory, or RUN/teacher/transformer of an earlier run. Without it one is trained; 'none': learn from labels alone.")] = "",
+    labels: Annotated[str, typer.Option(help="Labels to learn, separated by commas; other words fold into _unknown_ if it is among them. gsc12: the usual twelve.")] = "",
+    label_column: LabelColumn = "",
+    download: Annotated[bool, typer.Option(help="Fetch Speech Commands v0.02 (2.3 GB) into --data first, where there is a network.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a 1-bit network: a Transformer teacher, then the student in stages, then the model file.
+
+    Example: signwave kws train --data speech --out runs/mine --preset s
+    """
+    from kws.data import download_speech_commands
+    from kws.report import write_report
+    from kws.teacher import load_teacher
+    from kws.train import train as run_training
+
+    config = load_preset(preset, set_ or [])
+    if download:
+        data = download_speech_commands(data)
+    dataset = open_data(data, labels, label_column)
+    loaded = load_teacher(teacher, dataset.labels) if teacher not in ("", "none") else None
+    result = run_training(dataset, out, config, noise_dir=noise, teacher=loaded, taught=teacher != "none")
+    report = write_report(out, dataset, config.seconds)
+    low, high = result.integer.interval
+    value = {"file": str(result.model_path), "file_bytes": result.file_bytes, "report": str(report), "validation": result.validation,
+             "integer_validation": round(result.integer.accuracy, 2), "interval": [round(low, 2), round(high, 2)]}  # fmt: skip
+    stages = ", ".join(f"{name} {percent:.1f} %" for name, percent in result.validation.items())
+    text = f"validation: {stages}; integer graph {result.integer.accuracy:.1f} % ({low:.1f} to {high:.1f})\n"
+    show(value, f"{text}{result.model_path}  {result.file_bytes:,} bytes\nreport: {report}", json)
+
+
+@app.command("eval")
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="A .swm file, or a run folder: then teacher and float twin are evaluated too.")],
+    data: DataDir,
+    split: Annotated[str, typer.Option(help="train, val or test. Choose on val; look at test once.")] = "test",
+    label_column: LabelColumn = "",
+    seconds: Annotated[float, typer.Option(help="Clips are centred in this length.")] = 1.0,
+    picture: Annotated[Path | None, typer.Option(help="Also draw the confusion matrix into this PNG.")] = None,
+    json: Json = False,
+) -> None:
+    """Accuracy, interval, confusion matrix and per-class table of the integer graph.
+
+    Example: signwave kws eval model.swm --data recordings --split test
+    """
+    from export.format import read
+    from kws.evaluate import evaluate as run_evaluation
+    from kws.train import MODEL, evaluate_stages
+
+    model = read(file / MODEL if file.is_dir() else file)
+    dataset = open_data(data, ",".join(model.labels), label_column, allow_missing=True)
+    waveforms, targets = dataset.waveforms(split, seconds)
+    result = run_evaluation(model, waveforms, targets)
+    if picture:
+        result.plot(picture)
+    size = (file / MODEL if file.is_dir() else file).stat().st_size
+    value, text = {**result.as_dict(), "file_bytes": size}, f"{result}\nfile: {size:,} bytes"
+    if file.is_dir():
+        others = evaluate_stages(file, waveforms, targets)
+        value["stages"] = {name: e.as_dict() for name, e in others.items()}
+        text += "".join(f"\n{name}: {e.accuracy:.1f} % ({e.interval[0]:.1f} to {e.interval[1]:.1f})" for name, e in others.items())
+    show(value, text, json)
+
+
+@app.command()
+def classify(
+    file: Annotated[Path, typer.Argument(help="A .swm file.")],
+    clips: Annotated[list[Path], typer.Argument(help="Sound files of any rate and format.")],
+    json: Json = False,
+) -> None:
+    """Say which command each sound file holds; in a long one, where.
+
+    Example: signwave kws classify model.swm kitchen.wav
+    """
+    from export.format import read
+    from kws.audio import read_audio
+    from kws.evaluate import classify as run_classify
+
+    model = read(file)
+    found = [run_classify(model, read_audio(clip)) for clip in clips]
+    value = {"clips": [{"file": str(clip), "label": f.label, "margin": f.margin, "at_s": f.at_s} for clip, f in zip(clips, found, strict=True)]}
+    lines = [f"{clip}: {f.label or 'rejected'}  (margin {f.margin}, ends at {f.at_s:.2f} s)" for clip, f in zip(clips, found, strict=True)]
+    show(value, "\n".join(lines), json)
+
+
+def export_run(
+    run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")],
+    json: Json = False,
+) -> None:
+    """Write the 1-bit network of a finished training as a .swm model file."""
+    from kws.train import export_run as write_model
+
+    _, size = write_model(run, out)
+    show({"file": str(out), "file_bytes": size}, f"{out}: {size:,} bytes", json)
+
+
+def load_preset(preset: str, overrides: list[str]):
+    """The training configuration of a shipped preset or a TOML file. Raises ConfigError."""
+    from bnn.config import ConfigError, load
+    from kws.train import TrainConfig
+
+    shipped = Path(__file__).parent / "presets"
+    path = shipped / f"{preset}.toml" if (shipped / f"{preset}.toml").exists() else Path(preset)
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
+        raise ConfigError(f"preset {preset!r} is neither one of {names} nor a file")
+    return load(TrainConfig, path, overrides)
+
+
+def open_data(data: Path, labels: str, label_column: str, allow_missing: bool = False):
+    """The data set, after saying on standard error what was found odd about it."""
+    import warnings
+
+    from kws.data import DataWarning, load_folder
+
+    wanted = labels if labels == "gsc12" else [w.strip() for w in labels.split(",") if w.strip()] or None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        dataset = load_folder(data, wanted, label_column or None, allow_missing=allow_missing)
+    for warning in caught:
+        note(f"warning: {warning.message}")
+    return dataset

@@ -1,0 +1,146 @@
+"""Accuracy of a model file, always that of its integer graph, computed by the C core that runs on the board.
+
+    result = evaluate(format.read("model.swm"), waveforms, targets)
+    print(result); result.plot("confusion.png")
+"""
+
+import json
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from export import native
+from export.format import Model, decide
+from export.graph import encode_graph
+from kws.audio import fit_length
+from kws.frontend import extract
+
+
+def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson, 1927), in percent. Raises ValueError where n is 0."""
+    if n < 1:
+        raise ValueError("no clips to evaluate: an interval needs at least one")
+    p = successes / n
+    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return tuple(100 * (centre + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+
+
+@dataclass
+class Evaluation:
+    """Predictions against truth. `confusion[i][j]` counts clips of label i decided as label j."""
+
+    labels: list[str]
+    confusion: np.ndarray
+
+    @classmethod
+    def of(cls, labels: list[str], targets: np.ndarray, decided: np.ndarray) -> "Evaluation":
+        confusion = np.zeros((len(labels), len(labels)), int)
+        np.add.at(confusion, (targets, decided), 1)
+        return cls(labels, confusion)
+
+    @property
+    def n(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Percent of clips decided right."""
+        return 100 * float(np.trace(self.confusion)) / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson_interval(int(np.trace(self.confusion)), self.n)
+
+    def per_class(self) -> list[tuple[str, int, float, float]]:
+        """(label, clips, recall, precision), percent; not a number where there is nothing to divide by."""
+        hit, true, said = np.diag(self.confusion), self.confusion.sum(1), self.confusion.sum(0)
+        share = lambda a, b: 100 * a / b if b else math.nan  # noqa: E731
+        return [(label, int(true[i]), share(hit[i], true[i]), share(hit[i], said[i])) for i, label in enumerate(self.labels)]
+
+    def as_dict(self) -> dict:
+        return {"accuracy": round(self.accuracy, 2), "interval": [round(v, 2) for v in self.interval], "n": self.n,
+                "labels": self.labels, "confusion": self.confusion.tolist()}  # fmt: skip
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        wide = max(len(label) for label in self.labels)
+        rows = [f"{label:<{wide}}  {n:5d}  {recall:6.1f}  {precision:9.1f}" for label, n, recall, precision in self.per_class()]
+        head = f"accuracy {self.accuracy:.1f} %   95 % interval {low:.1f} to {high:.1f}   {self.n} clips"
+        return "\n".join([head, f"{'label':<{wide}}  clips  recall  precision", *rows])
+
+    def plot(self, path: str | os.PathLike, title: str = "") -> None:
+        """Confusion matrix as a picture, each row in percent of its label."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        share = 100 * self.confusion / np.maximum(1, self.confusion.sum(1, keepdims=True))
+        size = 3 + 0.45 * len(self.labels)
+        figure, axes = plt.subplots(figsize=(size, size), layout="constrained")
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        axes.set(xlabel="decided", ylabel="spoken", title=title or f"{self.accuracy:.1f} % of {self.n} clips, rows in %")
+        axes.set_xticks(range(len(self.labels)), self.labels, rotation=60, ha="right")
+        axes.set_yticks(range(len(self.labels)), self.labels)
+        for i, j in zip(*np.nonzero(share >= 0.5), strict=True):
+            axes.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=7, color="w" if share[i, j] > 50 else "k")
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+
+
+def scores(model: Model, features: np.ndarray) -> np.ndarray:
+    """Integer results (clip, label) after the last frame of features (clip, frame, band), each clip from the initial state."""
+    section = encode_graph(model.ops)
+
+    def some(part: np.ndarray) -> np.ndarray:
+        graph = native.Graph(section)
+        out = []
+        for clip in part:
+            graph.reset()
+            out.append(graph.run(clip)[-1])
+        return np.array(out)
+
+    parts = [p for p in np.array_split(features, 4 * (os.cpu_count() or 1)) if len(p)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(some, parts)))
+
+
+def evaluate(model: Model, waveforms: np.ndarray, targets: np.ndarray) -> Evaluation:
+    """Decide waveforms (clip, sample) int16 by the front end and the integer graph; targets (clip,) index model.labels."""
+    top, _ = decide(scores(model, extract(waveforms, model.front_end)))
+    return Evaluation.of(model.labels, targets, top)
+
+
+@dataclass
+class Decision:
+    """What was heard in a recording: the label (None where its margin is below the threshold), and when it ended."""
+
+    label: str | None
+    margin: int
+    at_s: float
+
+
+def classify(model: Model, samples: np.ndarray) -> Decision:
+    """Decide a recording (sample,) int16. One no longer than the window is decided at its end, as in training;
+    in a longer one the decision with the greatest margin counts, `_silence_` and `_unknown_` only where nothing else is."""
+    window = model.ops[-1].taps * model.front_end.hop
+    if len(samples) < window:
+        samples = fit_length(samples, window)
+    features = native.log_mel(samples, model.front_end.encode())
+    results = native.Graph(encode_graph(model.ops)).run(features)[model.ops[-1].taps - 1 :]
+    top, margin = decide(results)
+    words = np.array([not label.startswith("_") for label in model.labels])[top]
+    best = int(np.argmax(np.where(words, margin, -1) if words.any() else margin))
+    accepted = margin[best] >= model.thresholds[top[best]]
+    at_s = (best + model.ops[-1].taps) / model.front_end.frames_per_second
+    return Decision(model.labels[top[best]] if accepted else None, int(margin[best]), round(at_s, 2))
+
+
+def save_json(path: str | os.PathLike, value: dict) -> None:
+    """Write JSON whole or not at all."""
+    from export.format import write_atomically
+
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())

@@ -1,0 +1,100 @@
+"""Features for training: every clip augmented several times, once, by all processor cores, kept in a cache.
+
+    train = FeatureSet.build(waveforms, front_end, noises, variants=30, seed=0)
+    train.features      # (variant, clip, frame, band) int8
+
+A variant is a function of (seed, variant, clip) alone, so that a cache can be continued after an interruption
+and a teacher that wants audio can have the very same waveforms again.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from export.format import FrontEnd
+from kws.augment import AugmentConfig, augment
+from kws.frontend import extract
+
+_work: dict = {}  # what a worker process inherits: inputs of one build
+
+
+def cache_folder() -> Path:
+    """Where computed features live: $SIGNWAVE_CACHE, or ~/.cache/signwave."""
+    root = os.environ.get("SIGNWAVE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "signwave"
+    Path(root).mkdir(parents=True, exist_ok=True)
+    return Path(root)
+
+
+def augmented(waveforms: np.ndarray, noises: list[np.ndarray], config: AugmentConfig, seed: int, variant: int) -> np.ndarray:
+    """One variant (clip, sample) int16 of the waveforms (clip, sample) int16."""
+    out = np.empty_like(waveforms)
+    for i, clip in enumerate(waveforms):
+        out[i] = augment(clip, np.random.default_rng([seed, variant, i]), noises, config)
+    return out
+
+
+class FeatureSet:
+    """Augmented features (variant, clip, frame, band) int8, mapped from a file, and how to make their waveforms again."""
+
+    def __init__(self, features: np.ndarray, waveforms: np.ndarray, noises: list[np.ndarray], config: AugmentConfig, seed: int):
+        self.features, self._inputs, self._config, self._seed = features, (waveforms, noises), config, seed
+
+    def waveforms(self, variant: int) -> np.ndarray:
+        """The augmented audio (clip, sample) int16 that a variant's features came from."""
+        return augmented(*self._inputs, self._config, self._seed, variant)
+
+    @classmethod
+    def build(cls, waveforms: np.ndarray, front_end: FrontEnd, noises: list[np.ndarray], config: AugmentConfig, variants: int, seed: int) -> "FeatureSet":
+        """Compute what the cache does not hold yet, with progress on standard error."""
+        shape = (variants, len(waveforms), waveforms.shape[1] // front_end.hop, front_end.bands)
+        path = cache_folder() / f"features-{_key(waveforms, front_end, noises, config, shape, seed)}.npy"
+        done = path.with_suffix(".done")
+        if not (path.exists() and done.exists()):
+            done.unlink(missing_ok=True)
+            np.lib.format.open_memmap(path, "w+", np.int8, shape).flush()
+            done.write_text("[]")
+        finished = json.loads(done.read_text())
+        todo = [v for v in range(variants) if v not in finished]
+        if todo:
+            _work.update(waveforms=waveforms, front_end=front_end, noises=noises, config=config, seed=seed, path=path)
+            console = Console(stderr=True)
+            for v in track(_in_processes(_one_variant, todo), "augmenting", len(todo), console=console):
+                finished.append(v)
+                done.with_suffix(".tmp").write_text(json.dumps(finished))
+                os.replace(done.with_suffix(".tmp"), done)
+            _work.clear()
+        return cls(np.load(path, mmap_mode="r"), waveforms, noises, config, seed)
+
+
+def _in_processes(function, items: list) -> Iterator:
+    """Results in any order, from forked workers that share the inputs; in this process where there is one core."""
+    if (os.cpu_count() or 1) == 1:
+        yield from map(function, items)
+        return
+    with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
+        yield from pool.imap_unordered(function, items)
+
+
+def _one_variant(variant: int) -> int:
+    w = _work
+    audio = augmented(w["waveforms"], w["noises"], w["config"], w["seed"], variant)
+    target = np.load(w["path"], mmap_mode="r+")
+    target[variant] = extract(audio, w["front_end"])
+    target.flush()
+    return variant
+
+
+def _key(waveforms, front_end, noises, config, shape, seed) -> str:
+    """A digest of all that the features follow from; a short probe stands for the front end's code."""
+    h = hashlib.sha256(repr((front_end, config, shape, seed)).encode())
+    probe = np.random.default_rng(0).integers(-9000, 9000, (1, 3200)).astype(np.int16)
+    for array in (extract(probe, front_end), waveforms, *noises):
+        h.update(np.ascontiguousarray(array).tobytes())
+    return h.hexdigest()[:24]

@@ -1,0 +1,109 @@
+"""The student: a causal 1-bit temporal convolution network with int16 shortcuts, int8 stem and head.
+
+    net = KwsNet(PRESETS["m"], labels=12)
+    logits = net(features)                    # (batch, label) from int8 log-mel (batch, frame, band)
+    ops = lower(net, stream_peak(net, features))      # the integer graph
+
+Binary convolutions each inside a real-valued shortcut after Bi-Real Net (Liu et al., 2018), learned thresholds and
+PReLUs after ReActNet (Liu et al., 2020), dilated causal body after WaveNet (van den Oord et al., 2016).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnn.layers import BinaryConv1d, RPReLU
+from export.graph import Operation, SumWindow
+from export.lower import Stream, conv_1b, conv_i8, dense_i8, logit_unit
+
+INPUT_SCALE = 1 / 64  # int8 log-mel to about unit variance
+SILENCE = -128  # what the front end gives for digital silence, and what fills the past
+HEAD_CEILING = 4.0  # where the head's clamped ReLU saturates: 127 on the board
+
+
+@dataclass(frozen=True)
+class KwsConfig:
+    """Shape of a network. `window` is the frames whose results are averaged: 50 a second."""
+
+    channels: int
+    blocks: int
+    taps: int = 3
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    stem_taps: int = 3
+    window: int = 50
+    bands: int = 40
+    estimator: str = "ste"
+    dropout: float = 0.1
+
+
+PRESETS = {"s": KwsConfig(channels=96, blocks=6), "m": KwsConfig(channels=128, blocks=8)}
+
+
+class Block(nn.Module):
+    """x + RPReLU(norm(binary convolution(x))): (batch, channel, frame) to the same."""
+
+    def __init__(self, channels: int, taps: int, dilation: int, estimator: str):
+        super().__init__()
+        self.conv = BinaryConv1d(channels, channels, taps, dilation, estimator)
+        self.norm = nn.BatchNorm1d(channels)
+        self.act = RPReLU(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.act(self.norm(self.conv(x)))
+
+
+class KwsNet(nn.Module):
+    """Keyword network over int8 log-mel features (batch, frame, band)."""
+
+    def __init__(self, config: KwsConfig, labels: int):
+        super().__init__()
+        self.config = config
+        c = config.channels
+        self.stem = nn.Conv1d(config.bands, c, config.stem_taps, bias=False)
+        self.stem_norm = nn.BatchNorm1d(c)
+        dilations = [config.dilations[i % len(config.dilations)] for i in range(config.blocks)]
+        self.blocks = nn.ModuleList(Block(c, config.taps, d, config.estimator) for d in dilations)
+        self.head_norm = nn.BatchNorm1d(c)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(c, labels)
+
+    def body(self, features: Tensor) -> list[Tensor]:
+        """The residual stream (batch, channel, frame) behind the stem and behind each block."""
+        x = features.transpose(1, 2).float() * INPUT_SCALE
+        x = nn.functional.pad(x, (self.config.stem_taps - 1, 0), value=SILENCE * INPUT_SCALE)
+        taps = [self.stem_norm(self.stem(x))]
+        for block in self.blocks:
+            taps.append(block(taps[-1]))
+        return taps
+
+    def classify(self, stream: Tensor) -> Tensor:
+        """Mean logits (batch, label) over the last `window` frames of the stream (batch, channel, frame)."""
+        h = self.head_norm(stream).clamp(0, HEAD_CEILING)[..., -self.config.window :]
+        return self.head(self.dropout(h.mean(-1)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.classify(self.body(features)[-1])
+
+
+@torch.no_grad()
+def stream_peak(net: KwsNet, features: Tensor) -> float:
+    """Greatest absolute value of the residual stream over some real clips (batch, frame, band): what sets its scale."""
+    net.eval()
+    return max(float(t.abs().max()) for t in net.body(features))
+
+
+def lower(net: KwsNet, peak: float) -> list[Operation]:
+    """The network as an integer graph, its residual stream scaled for values up to `peak`."""
+    net.eval()
+    stream = Stream.for_peak(peak, net.config.channels)
+    ops = [conv_i8(net.stem, net.stem_norm, INPUT_SCALE, stream)]
+    ops += [conv_1b(block.conv, block.norm, block.act, stream) for block in net.blocks]
+    ops.append(dense_i8(net.head_norm, net.head, HEAD_CEILING, stream))
+    return [*ops, SumWindow(net.head.out_features, net.head.out_features, net.config.window)]
+
+
+def metadata_of(net: KwsNet, ops: list[Operation], name: str) -> dict[str, str]:
+    """What a file says of itself: its name, and what one unit of its integer result is worth as a logit."""
+    unit = logit_unit(net.head, HEAD_CEILING, ops[-2], net.config.window)
+    return {"name": name, "task": "keyword", "logit_unit": f"{unit:.6g}"}

@@ -1,0 +1,245 @@
+"""Transformer teachers: a small one trained here on our features, or a pretrained one that listens to audio.
+
+    teacher = build_teacher(labels)                                            # (batch, frame, band) -> logits
+    teacher = load_teacher("MIT/ast-finetuned-speech-commands-v2", labels)     # a hub name, or a folder
+    answers = teacher.logits(waveforms, features)                              # (batch, label), in our order
+"""
+
+import json
+import math
+import os
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import ASTConfig, ASTForAudioClassification, AutoFeatureExtractor, AutoModelForAudioClassification
+
+from kws.audio import RATE_HZ
+from kws.data import SILENCE, UNKNOWN
+
+# Our log-mel bytes over augmented speech: they reach the Transformer with about zero mean and unit deviation.
+FEATURE_MEAN, FEATURE_DEVIATION = 0.0, 57.0
+_OWN_KEY = "signwave_features"  # in config.json: this teacher reads our features, not audio
+SIZES = {"tiny": (96, 2, 3), "small": (128, 4, 4), "medium": (192, 5, 6)}  # (hidden size, layers, heads)
+
+
+class TeacherError(ValueError):
+    """A teacher that cannot be used; the message says why and what to do."""
+
+
+class Teacher(nn.Module):
+    """Answers clips with logits in the order of `labels`. `needs_waveforms`: whether it listens to audio."""
+
+    labels: list[str]
+    needs_waveforms: bool
+
+    @abstractmethod
+    def logits(self, waveforms: Tensor | None, features: Tensor | None) -> Tensor:
+        """Waveforms (batch, sample) int16 at 16 kHz, or our features (batch, frame, band) int8, to (batch, label).
+
+        Each teacher reads one of the two; the other may be None. No gradients are kept.
+        """
+
+
+class StemmedTransformer(ASTForAudioClassification):
+    """An Audio Spectrogram Transformer (Gong et al., 2021) for a few thousand clips.
+
+    Its tokens span all bands and two frames (Berg et al., 2021) and come from three temporal convolutions instead of
+    one linear patch projection (Xiao et al., 2021): from patches it hardly starts to learn with so little data.
+    """
+
+    def __init__(self, config: ASTConfig) -> None:
+        super().__init__(config)
+        embeddings = self.audio_spectrogram_transformer.embeddings
+        hidden, bands = config.hidden_size, config.num_mel_bins
+        embeddings.patch_embeddings.projection = nn.Sequential(  # (batch, 1, band, frame) to (batch, hidden, 1, token)
+            nn.Conv2d(1, hidden, (bands, 5), padding=(0, 2)),
+            nn.BatchNorm2d(hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, hidden, (1, 5), padding=(0, 2)),
+            nn.BatchNorm2d(hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, hidden, (1, 4), stride=(1, 2), padding=(0, 1)),
+            nn.BatchNorm2d(hidden),
+        )
+
+
+class FeatureTeacher(Teacher):
+    """Our small Transformer on integer log-mel features."""
+
+    needs_waveforms = False
+
+    def __init__(self, model: StemmedTransformer) -> None:
+        super().__init__()
+        self.model = model
+        self.labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, frame, band), bytes or their floating mixtures, to logits (batch, label)."""
+        scaled = (features.float() - FEATURE_MEAN) / FEATURE_DEVIATION
+        return self.model(input_values=scaled).logits
+
+    @torch.no_grad()
+    def logits(self, waveforms: Tensor | None, features: Tensor | None) -> Tensor:
+        """See Teacher."""
+        if features is None:
+            raise TeacherError("this teacher reads features (batch, frame, band), not audio")
+        return self(features.to(self.model.device))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json and model.safetensors; load_teacher reads them again."""
+        self.model.save_pretrained(folder)
+
+
+class WaveformTeacher(Teacher):
+    """Any `*ForAudioClassification` model with its own feature extractor, its classes folded into our labels.
+
+    A label's logit is the logarithm of the summed probability of its classes. Where the model has no class for
+    `_silence_`, that label gets the certainty that is left: the entropy of the answer, as a share of the greatest
+    possible, since a model of words alone is unsure about what is none.
+    """
+
+    needs_waveforms = True
+
+    def __init__(self, model: nn.Module, extractor: Any, labels: Sequence[str], groups: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.model, self.labels = model, list(labels)
+        self._extractor = extractor
+        fold = torch.zeros(model.config.num_labels, len(labels))
+        for label, group in enumerate(groups):
+            fold[list(group), label] = 1.0
+        self._left_over = [i for i, group in enumerate(groups) if not group]
+        self.register_buffer("_fold", fold, persistent=False)
+
+    @torch.no_grad()
+    def logits(self, waveforms: Tensor | None, features: Tensor | None) -> Tensor:
+        """See Teacher."""
+        if waveforms is None:
+            raise TeacherError("this teacher listens to waveforms (batch, sample), not to features")
+        clips = [clip.numpy() for clip in waveforms.cpu().float() / 32768]
+        inputs = self._extractor(clips, sampling_rate=RATE_HZ, return_tensors="pt").to(self.model.device)
+        log_share = self.model(**inputs).logits.float().log_softmax(1)
+        share = log_share.exp()
+        folded = share @ self._fold
+        if self._left_over:
+            doubt = -(share * log_share).sum(1, keepdim=True) / math.log(share.shape[1])
+            folded = folded * (1 - doubt)
+            folded[:, self._left_over] = doubt
+        return folded.clamp_min(1e-9).log()
+
+
+def build_teacher(labels: Sequence[str], bands: int = 40, frames: int = 50, size: str = "small") -> FeatureTeacher:
+    """An untrained Transformer for features (batch, frame, band). size: tiny, small or medium.
+
+    Raises TeacherError.
+    """
+    if size not in SIZES:
+        raise TeacherError(f"teacher size '{size}' does not exist; choose one of {', '.join(SIZES)}")
+    if bands < 4 or frames < 8:
+        raise TeacherError(f"a teacher needs at least 8 frames and 4 bands, not {frames} and {bands}")
+    hidden, layers, heads = SIZES[size]
+    config = ASTConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=2 * hidden,
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.05,
+        patch_size=2,  # with these strides: one token for all bands of two frames
+        frequency_stride=bands,
+        time_stride=2,
+        max_length=frames,
+        num_mel_bins=bands,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+        **{_OWN_KEY: True},
+    )
+    model = ASTForAudioClassification(config)
+    # transformers begins with all positions alike; told apart from the start, small data suffices to learn where is when.
+    nn.init.normal_(model.audio_spectrogram_transformer.embeddings.position_embeddings, std=0.2)
+    return FeatureTeacher(model)
+
+
+def load_teacher(name_or_dir: str | os.PathLike[str], labels: Sequence[str]) -> Teacher:
+    """A pretrained teacher from a folder or by its hub name, its classes mapped to our labels; in eval mode.
+
+    Classes and labels match by name, whatever the case; classes that match none go to `_unknown_`.
+    Raises TeacherError: no such model, no network, not a classifier, or labels without a class.
+    """
+    name = os.fspath(name_or_dir)
+    folder = Path(name)
+    local = folder.is_dir()
+    if local and not (folder / "config.json").exists():
+        raise TeacherError(f"{name}: holds no config.json; give the folder that save_pretrained wrote")
+    if local and _is_own(folder / "config.json"):
+        return _load_own(folder, labels)
+    extractor = _fetch(AutoFeatureExtractor.from_pretrained, name, local)
+    model, report = _fetch(AutoModelForAudioClassification.from_pretrained, name, local, output_loading_info=True)
+    _check_complete(name, report)
+    if getattr(extractor, "sampling_rate", RATE_HZ) != RATE_HZ:
+        raise TeacherError(f"{name}: listens at {extractor.sampling_rate} Hz; choose a teacher for {RATE_HZ} Hz")
+    return WaveformTeacher(model, extractor, labels, map_labels(model.config.id2label, labels, name)).eval()
+
+
+def map_labels(id2label: Mapping[int, str], labels: Sequence[str], name: str = "teacher") -> list[list[int]]:
+    """For each of our labels the teacher's classes that mean it; none for a `_silence_` that the teacher lacks.
+
+    >>> map_labels({0: "Up", 1: "cat", 2: "down", 3: "dog"}, ["down", "up", "_silence_", "_unknown_"])
+    [[2], [0], [], [1, 3]]
+    """
+    wanted = {label.casefold(): i for i, label in enumerate(labels)}
+    groups: list[list[int]] = [[] for _ in labels]
+    for index, teacher_label in sorted((int(i), text) for i, text in id2label.items()):
+        target = wanted.get(teacher_label.casefold())
+        if target is None and teacher_label.casefold() != SILENCE:
+            target = wanted.get(UNKNOWN)
+        if target is not None:
+            groups[target].append(index)
+    missing = [label for label, group in zip(labels, groups, strict=True) if not group and label != SILENCE]
+    if missing:
+        raise TeacherError(
+            f"{name}: has no class for {', '.join(missing)}; it knows {', '.join(map(str, id2label.values()))}; "
+            f"our labels are {', '.join(labels)}: choose another teacher or train one here"
+        )
+    return groups
+
+
+def _fetch(load: Any, name: str, local: bool, **options: Any) -> Any:
+    try:
+        return load(name, local_files_only=local, **options)
+    except Exception as error:  # transformers, its hub client and safetensors each have errors of their own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if local:
+            raise TeacherError(f"{name}: cannot be loaded as an audio classifier ({reason})") from None
+        raise TeacherError(
+            f"teacher '{name}' is neither a folder nor could it be downloaded ({reason}); check the name and the "
+            "network, or download the model elsewhere and give its folder"
+        ) from None
+
+
+def _check_complete(name: str, report: Mapping[str, Any]) -> None:
+    missing = sorted(report.get("missing_keys", ()))
+    if missing:
+        raise TeacherError(f"{name}: lacks trained weights such as {missing[0]}; choose one trained for classification")
+
+
+def _is_own(config: Path) -> bool:
+    try:
+        return json.loads(config.read_text(encoding="utf-8")).get(_OWN_KEY) is True
+    except (OSError, ValueError, AttributeError) as error:
+        raise TeacherError(f"{config}: cannot be read as JSON ({error})") from None
+
+
+def _load_own(folder: Path, labels: Sequence[str]) -> FeatureTeacher:
+    model, report = _fetch(StemmedTransformer.from_pretrained, os.fspath(folder), True, output_loading_info=True)
+    _check_complete(os.fspath(folder), report)
+    teacher = FeatureTeacher(model).eval()
+    if teacher.labels != list(labels):
+        raise TeacherError(
+            f"{folder}: was trained for {', '.join(teacher.labels)}; our labels are {', '.join(labels)}: train it again"
+        )
+    return teacher

@@ -1,0 +1,265 @@
+"""Recordings in, model file out: teacher, student through its stages, integer graph, report.
+
+    train("recordings", "runs/mine", load(TrainConfig, "presets/m.toml"))
+
+The run folder holds config.json, metrics.jsonl, curves.png, the weights of every stage (safetensors), teacher/, and
+model.swm with its report. An interrupted training resumes from it with the same call.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bnn.config import build, to_dict
+from bnn.distill import Distiller
+from bnn.layers import Precision
+from bnn.stages import Stage
+from bnn.training import TrainingError, fit
+from export.format import Model, write
+from kws.augment import AugmentConfig, noise_bank, spec_augment
+from kws.data import Dataset
+from kws.evaluate import Evaluation, evaluate, save_json
+from kws.features import FeatureSet
+from kws.frontend import extract, log_mel_front_end
+from kws.models import KwsConfig, KwsNet, lower, metadata_of, stream_peak
+from kws.teacher import Teacher, build_teacher, load_teacher
+
+MODEL, EXPORT, TRANSFORMER = "model.swm", "export.json", "transformer"
+MASK = 12  # the mean of log-mel over augmented speech: what SpecAugment puts into its stripes
+
+
+@dataclass
+class TeacherConfig:
+    """The small Transformer that is trained here where none is given."""
+
+    size: str = "small"
+    epochs: int = 60
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+
+
+@dataclass
+class TrainConfig:
+    """All that a training depends on besides data and teacher; presets/*.toml explain every key."""
+
+    model: KwsConfig
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    seed: int = 0
+    seconds: float = 1.0
+    variants: int = 30
+    batch_size: int = 64
+    float_epochs: int = 60
+    activation_epochs: int = 40
+    binary_epochs: int = 90
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.05
+    temperature: float = 3.0
+    distill: float = 0.5
+    time_masks: int = 2
+    time_width: int = 8
+    band_masks: int = 2
+    band_width: int = 5
+
+    def stages(self) -> list[Stage]:
+        """Real numbers, then binary activations, then all binary; a stage of no epochs is left out."""
+        binary_rate = self.learning_rate * 2 / 3
+        temperature = (1.0, 30.0) if self.model.estimator == "annealed" else None
+        stages = [
+            ("float", Precision.FLOAT, self.float_epochs, self.learning_rate, self.weight_decay, None),
+            ("activations", Precision.BINARY_ACTIVATIONS, self.activation_epochs, binary_rate, self.weight_decay, temperature),
+            ("binary", Precision.BINARY, self.binary_epochs, binary_rate, 0.0, temperature),
+        ]
+        return [
+            Stage(name, precision, epochs, rate, decay, estimator_temperature=annealing)
+            for name, precision, epochs, rate, decay, annealing in stages
+            if epochs
+        ]
+
+
+class Batches:
+    """Batches of one epoch: every clip once, in one of its variants, with masks; for `bnn.training.fit`."""
+
+    def __init__(self, features: np.ndarray, targets: np.ndarray, config: TrainConfig, teacher_logits: np.ndarray | None = None):
+        self.features, self.targets, self.logits, self.config = features, torch.from_numpy(targets), teacher_logits, config
+        self.steps = -(-len(targets) // config.batch_size)
+
+    def __call__(self, epoch: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
+        c, (variants, clips) = self.config, self.features.shape[:2]
+        order = torch.randperm(clips, generator=generator)
+        variant = torch.randint(variants, (clips,), generator=generator)
+        for picked in order.split(c.batch_size):
+            v, i = variant[picked].numpy(), picked.numpy()
+            features = torch.from_numpy(self.features[v, i])
+            masked = spec_augment(features, generator, c.time_masks, c.time_width, c.band_masks, c.band_width, MASK)
+            batch = {"features": masked, "targets": self.targets[picked]}
+            if self.logits is not None:
+                batch["teacher"] = torch.from_numpy(self.logits[v, i]).float()
+            yield batch
+
+
+class StudentLoss(nn.Module):
+    """Labels and the teacher's cached logits in one loss."""
+
+    def __init__(self, config: TrainConfig, taught: bool):
+        super().__init__()
+        alpha = config.distill if taught else 0.0
+        self.distiller = Distiller(None, config.temperature, alpha, label_smoothing=config.label_smoothing)
+
+    def forward(self, net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        return self.distiller.loss(net(batch["features"]), batch["targets"], teacher_logits=batch.get("teacher"))
+
+
+@dataclass
+class Data:
+    """What a training reads: augmented training features, and plain validation features and audio."""
+
+    labels: list[str]
+    train: FeatureSet
+    targets: np.ndarray
+    val_features: Tensor
+    val_waveforms: np.ndarray
+    val_targets: Tensor
+
+    @classmethod
+    def prepare(cls, dataset: Dataset, config: TrainConfig, noise_dir: str | Path | None) -> "Data":
+        """Read, augment and transform. Raises DataError or AudioError naming what is wrong."""
+        waveforms, targets = dataset.waveforms("train", config.seconds)
+        val_waveforms, val_targets = dataset.waveforms("val", config.seconds)
+        noises = noise_bank(noise_dir) if noise_dir else []
+        front_end = log_mel_front_end()
+        train = FeatureSet.build(waveforms, front_end, noises, AugmentConfig(), config.variants, config.seed)
+        val = torch.from_numpy(extract(val_waveforms, front_end))
+        return cls(dataset.labels, train, targets, val, val_waveforms, torch.from_numpy(val_targets))
+
+    def accuracy(self, net: nn.Module) -> float:
+        """Percent of validation clips that a network of features decides right."""
+        return 100 * float((answers(net, self.val_features) == self.val_targets).float().mean())
+
+
+@torch.no_grad()
+def answers(net: nn.Module, features: Tensor, batch: int = 256) -> Tensor:
+    """Decided labels (clip,) of a network over features (clip, frame, band)."""
+    device = next(net.parameters()).device
+    net.eval()
+    return torch.cat([net(part.to(device)).argmax(1).cpu() for part in features.split(batch)])
+
+
+def train_teacher(data: Data, run_dir: Path, config: TrainConfig) -> Teacher:
+    """Train the small Transformer on the student's own features; it is kept in `run_dir`/transformer, ready for --teacher."""
+    t = config.teacher
+    torch.manual_seed(config.seed)
+    teacher = build_teacher(data.labels, data.val_features.shape[2], data.val_features.shape[1], t.size)
+    stages = [Stage("teacher", Precision.FLOAT, t.epochs, t.learning_rate, t.weight_decay)]
+    batches = Batches(data.train.features, data.targets, config)
+    fit(teacher, stages, batches, data.accuracy, run_dir, loss=StudentLoss(config, False), seed=config.seed, config=to_dict(t))
+    teacher.save(run_dir / TRANSFORMER)
+    return teacher.eval()
+
+
+@torch.no_grad()
+def teacher_logits(teacher: Teacher, data: Data, path: Path) -> np.ndarray:
+    """The teacher's answers (variant, clip, label) float16 to every training variant, kept in `path`."""
+    variants, clips = data.train.features.shape[:2]
+    if path.exists():
+        cached = np.load(path, mmap_mode="r")
+        if cached.shape == (variants, clips, len(data.labels)):
+            return cached
+    out = np.empty((variants, clips, len(data.labels)), np.float16)
+    for v in track(range(variants), "teacher answers", console=Console(stderr=True)):
+        audio = data.train.waveforms(v) if teacher.needs_waveforms else None
+        for i in range(0, clips, 256):
+            features = torch.from_numpy(np.array(data.train.features[v, i : i + 256]))
+            waveforms = None if audio is None else torch.from_numpy(audio[i : i + 256])
+            out[v, i : i + 256] = teacher.logits(waveforms, features).float().cpu().numpy()
+    np.save(path.with_suffix(".tmp.npy"), out)
+    path.with_suffix(".tmp.npy").replace(path)
+    return out
+
+
+@dataclass
+class TrainResult:
+    """Where everything is, and how good: validation percent of every stage, and of the integer graph."""
+
+    model_path: Path
+    file_bytes: int
+    validation: dict[str, float]
+    integer: Evaluation
+
+
+def train(
+    dataset: Dataset,
+    run_dir: str | Path,
+    config: TrainConfig,
+    *,
+    noise_dir: str | Path | None = None,
+    teacher: Teacher | None = None,
+    taught: bool = True,
+    name: str = "",
+) -> TrainResult:
+    """Train a student and export it. `teacher`: a loaded one; else one is trained in the run folder, unless not `taught`."""
+    run_dir = Path(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    data = Data.prepare(dataset, config, noise_dir)
+    logits = None
+    if taught:
+        home = run_dir / "teacher"
+        home.mkdir(parents=True, exist_ok=True)
+        teacher = teacher or train_teacher(data, home, config)
+        logits = teacher_logits(teacher, data, home / f"logits-{config.seed}.npy")
+    torch.manual_seed(config.seed)
+    net = KwsNet(config.model, len(data.labels))
+    batches = Batches(data.train.features, data.targets, config, logits)
+    settings = {**to_dict(config), "labels": data.labels}
+    loss = StudentLoss(config, taught)
+    result = fit(net, config.stages(), batches, data.accuracy, run_dir, loss=loss, seed=config.seed, config=settings)
+    calibration = torch.from_numpy(np.ascontiguousarray(data.train.features[0, :512]))
+    recipe = {"name": name or run_dir.name, "labels": data.labels, "peak": stream_peak(net.cpu(), calibration)}
+    save_json(run_dir / EXPORT, recipe)
+    model, size = export_run(run_dir, run_dir / MODEL)
+    return TrainResult(run_dir / MODEL, size, result.best, evaluate(model, data.val_waveforms, data.val_targets.numpy()))
+
+
+def load_run(run_dir: str | Path, stage: str = "model") -> tuple[KwsNet, dict]:
+    """The network of a finished run with the weights of a stage, and its export recipe. Raises TrainingError if unfinished."""
+    run_dir = Path(run_dir)
+    weights = run_dir / f"{stage}.safetensors"
+    if not (run_dir / EXPORT).exists() or not weights.exists():
+        raise TrainingError(f"{run_dir} holds no finished training ({EXPORT} or {weights.name} is missing): run kws train first")
+    recipe = json.loads((run_dir / EXPORT).read_text())
+    config = json.loads((run_dir / "config.json").read_text())["config"]
+    net = KwsNet(build(KwsConfig, config["model"]), len(recipe["labels"]))
+    net.load_state_dict(load_file(weights))
+    return net.eval(), recipe
+
+
+def evaluate_stages(run_dir: str | Path, waveforms: np.ndarray, targets: np.ndarray) -> dict[str, Evaluation]:
+    """The Transformer teacher trained in a run and its float twin, in PyTorch, on waveforms (clip, sample) int16."""
+    run_dir, out = Path(run_dir), {}
+    features = torch.from_numpy(extract(waveforms, log_mel_front_end()))
+    _, recipe = load_run(run_dir)
+    networks: dict[str, nn.Module] = {}
+    if (run_dir / "teacher" / TRANSFORMER).exists():
+        networks["teacher"] = load_teacher(run_dir / "teacher" / TRANSFORMER, recipe["labels"])
+    if (run_dir / "float.safetensors").exists():
+        networks["float twin"] = load_run(run_dir, "float")[0]
+    for name, net in networks.items():
+        out[name] = Evaluation.of(recipe["labels"], targets, answers(net, features).numpy())
+    return out
+
+
+def export_run(run_dir: str | Path, path: str | Path) -> tuple[Model, int]:
+    """Write the 1-bit network of a finished run as a model file; returns it and its size. Thresholds accept everything."""
+    net, recipe = load_run(run_dir)
+    ops = lower(net, recipe["peak"])
+    labels = recipe["labels"]
+    model = Model(metadata_of(net, ops, recipe["name"]), labels, [0] * len(labels), log_mel_front_end(), ops)
+    return model, write(model, path)

@@ -1,0 +1,150 @@
+"""Augmentation is deterministic, stays in range and does what its configuration says."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kws.augment import AugmentConfig, augment, coloured_noise, mixup, noise_bank, spec_augment
+from kws.data import DataError
+
+STILL = AugmentConfig(
+    shift_ms=0, speed=0, gain_db=0, reverb_probability=0, noise_probability=0, floor_probability=0
+)  # fmt: skip
+
+
+def speech(seed=0, n=16000):
+    rng = np.random.default_rng(seed)
+    return (3000 * rng.standard_normal(n) * np.hanning(n)).astype(np.int16)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_the_same_seed_gives_the_same_clip():
+    noises = [speech(i, 40000) for i in (5, 6)]
+    first = [augment(speech(), rng([7, i]), noises) for i in range(20)]
+    again = [augment(speech(), rng([7, i]), noises) for i in range(20)]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert len({a.tobytes() for a in first}) == 20
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32), n=st.sampled_from([1, 2, 159, 160, 8000, 16000, 25600]), kind=st.integers(0, 4))
+def test_any_clip_keeps_its_shape_and_type(seed, n, kind):
+    samples = [np.zeros(n), np.full(n, 32767), np.full(n, -32768), speech(seed, n), np.tile([1, -1], n)[:n]][kind]
+    noises = [[], [np.zeros(10, np.int16)], [speech(1, 100)]][seed % 3]
+    out = augment(samples.astype(np.int16), rng(seed), noises)
+    assert out.shape == (n,) and out.dtype == np.int16
+
+
+def test_with_everything_off_only_the_offset_goes():
+    samples = speech()
+    out = augment(samples + np.int16(500), rng(), [], STILL)
+    assert np.abs(out - (samples - samples.mean())).max() <= 1
+
+
+def test_shift_and_speed_stay_within_their_limits():
+    click = np.zeros(16000, np.int16)
+    click[8000] = 30000
+    config = AugmentConfig(**{**vars(STILL), "shift_ms": 100})
+    places = [int(np.argmax(augment(click, rng(i), [], config))) for i in range(100)]
+    assert 6400 <= min(places) < 7000 and 9000 < max(places) <= 9600
+    two = np.zeros(16000, np.int16)
+    two[4000:4010] = two[12000:12010] = 30000
+    config = AugmentConfig(**{**vars(STILL), "speed": 0.15})
+    spans = []
+    for i in range(100):
+        loud = np.flatnonzero(augment(two, rng(i), [], config) > 10000)
+        spans.append(loud[-1] - loud[0])
+    assert 8000 / 1.16 < min(spans) < 7300 and 8900 < max(spans) < 8000 / 0.84
+
+
+def test_gain_saturates_instead_of_wrapping():
+    loud = (30000 * np.sign(np.sin(np.arange(16000) / 20))).astype(np.int16)
+    config = AugmentConfig(**{**vars(STILL), "gain_db": 12})
+    for i in range(20):
+        out = augment(loud, rng(i), [], config)
+        assert np.array_equal(np.sign(out[loud != 0]), np.sign(loud[loud != 0]))
+
+
+def test_noise_comes_at_the_drawn_ratio():
+    samples = speech()
+    config = AugmentConfig(**{**vars(STILL), "noise_probability": 1.0, "snr_min_db": 10, "snr_max_db": 10})
+    for noises in ([speech(3, 50000)], []):
+        noise = augment(samples, rng(1), noises, config).astype(float) - (samples - samples.mean())
+        frames = np.sort((samples.astype(float).reshape(-1, 160) ** 2).mean(1))[-33:]
+        assert 10 * np.log10(frames.mean() / (noise**2).mean()) == pytest.approx(10, abs=1.5)
+
+
+def test_digital_silence_gets_a_faint_floor():
+    config = AugmentConfig(**{**vars(STILL), "floor_probability": 1.0})
+    outs = [augment(np.zeros(16000, np.int16), rng(i), [], config) for i in range(20)]
+    assert any(out.any() for out in outs) and max(np.abs(out).max() for out in outs) < 1000
+    gated = speech()
+    gated[:8000] = 0
+    assert augment(gated, rng(2), [], config)[:6000].any()
+
+
+def test_rooms_add_a_decaying_tail():
+    burst = np.zeros(16000, np.int16)
+    burst[4000:4400] = 9000 * np.sign(np.sin(np.arange(400) * np.pi / 10 + 0.1))
+    config = AugmentConfig(**{**vars(STILL), "reverb_probability": 1.0})
+    out = augment(burst, rng(4), [], config).astype(float)
+    early, late = (out[4400:5200] ** 2).mean(), (out[5200:6000] ** 2).mean()
+    assert early > late and early > 100 and np.abs(out[:3990]).max() < 10
+
+
+def test_coloured_noise_has_unit_power_at_any_length():
+    for n in (2, 3, 1000, 16000, 16001):
+        noise = coloured_noise(n, rng(n))
+        assert noise.shape == (n,) and noise.dtype == np.float32
+        assert (noise**2).mean() == pytest.approx(1, rel=1e-3)
+
+
+def test_the_noise_bank_takes_one_split(tmp_path):
+    (tmp_path / "rain").mkdir()
+    for i in range(4):
+        soundfile.write(tmp_path / "rain" / f"r{i}.wav", np.full(1600, 100 + i, np.int16), 16000)
+    rows = [f"rain/r{i}.wav,rain,r{i},{'train' if i < 3 else 'test'}\n" for i in range(4)]
+    (tmp_path / "manifest.csv").write_text("path,label,speaker,split\n" + "".join(rows))
+    assert [recording[0] for recording in noise_bank(tmp_path)] == [100, 101, 102]
+    assert [recording[0] for recording in noise_bank(tmp_path, "test")] == [103]
+    with pytest.raises(DataError, match="no noise recordings in split 'val'"):
+        noise_bank(tmp_path, "val")
+
+
+def test_the_noise_bank_of_a_speech_folder_holds_no_speech(tmp_path):
+    for label, value in (("yes", 1), ("_silence_", 2)):
+        (tmp_path / label).mkdir()
+        for i in range(5):
+            soundfile.write(tmp_path / label / f"s{i}_0.wav", np.full(100, value, np.int16), 16000)
+    assert {recording[0] for recording in noise_bank(tmp_path)} == {2}
+    (tmp_path / "_background_noise_").mkdir()
+    soundfile.write(tmp_path / "_background_noise_" / "hum.wav", np.full(16000, 3, np.int16), 16000)
+    assert [(len(recording), recording[0]) for recording in noise_bank(tmp_path)] == [(12800, 3)]
+
+
+def test_spec_augment_masks_stripes_and_keeps_its_input():
+    features = torch.ones(200, 50, 40, dtype=torch.int8)
+    out = spec_augment(features, torch.Generator().manual_seed(0), 1, 10, 1, 7)
+    assert out.dtype == torch.int8 and (features == 1).all() and set(out.unique().tolist()) == {-128, 1}
+    frames = (out == -128).all(2).sum(1)
+    bands = (out == -128).all(1).sum(1)
+    assert frames.min() == 0 and frames.max() == 10 and bands.min() == 0 and bands.max() == 7
+    again = spec_augment(features, torch.Generator().manual_seed(0), 1, 10, 1, 7)
+    assert torch.equal(out, again)
+    assert spec_augment(features[:, :3, :2].float(), torch.Generator().manual_seed(0)).shape == (200, 3, 2)
+
+
+def test_mixup_blends_features_and_targets_alike():
+    features = torch.arange(8.0)[:, None, None].expand(8, 5, 4)
+    targets = torch.eye(8)
+    mixed, blended = mixup(features, targets, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(blended.sum(1), torch.ones(8))
+    torch.testing.assert_close(mixed[:, 0, 0], blended @ torch.arange(8.0))
+    assert (blended.argmax(1) == torch.arange(8)).all()
+    assert torch.equal(mixup(features, targets, torch.Generator().manual_seed(1))[0], mixed)

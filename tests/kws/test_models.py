@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from bnn.layers import Precision, binary_layers, set_precision
+from export.graph import state_size
+from kws.models import PRESETS, KwsConfig, KwsNet, lower, stream_peak
+
+TINY = KwsConfig(channels=32, blocks=3, window=10)
+
+
+def features(batch=4, frames=20, seed=0):
+    return torch.randint(-128, 128, (batch, frames, 40), dtype=torch.int8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_every_precision_gives_logits_and_gradients_to_all_parameters(precision):
+    net = KwsNet(TINY, 5)
+    set_precision(net, precision)
+    logits = net(features())
+    assert logits.shape == (4, 5)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_the_network_is_causal():
+    net = KwsNet(TINY, 5).eval()
+    set_precision(net, Precision.BINARY)
+    x = features(1)
+    y = x.clone()
+    y[:, 12:] = 0
+    assert torch.equal(net.body(x)[-1][..., :12], net.body(y)[-1][..., :12])
+
+
+def test_presets_have_the_sizes_they_are_known_for():
+    for name, bits in (("s", 165_888), ("m", 393_216)):
+        net = KwsNet(PRESETS[name], 12)
+        assert sum(layer.weight.numel() for layer in binary_layers(net)) == bits
+        ops = lower(net, stream_peak(net, features(frames=50)))
+        assert state_size(ops) < 8 * 1024 - 4500  # what the front end leaves of 8 KiB
+
+
+def test_graph_and_network_agree_on_random_clips():
+    torch.manual_seed(0)
+    net = KwsNet(TINY, 5)
+    set_precision(net, Precision.BINARY)
+    x = features(64)
+    with torch.no_grad():
+        for _ in range(20):
+            net.train()(x)
+    from export.reference import run
+
+    ops = lower(net, stream_peak(net, x))
+    with torch.no_grad():
+        decided = net.eval()(x).argmax(1)
+    integer = torch.tensor([int(run(ops, clip.numpy())[-1].argmax()) for clip in x])
+    assert (decided == integer).float().mean() > 0.8

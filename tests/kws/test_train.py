@@ -1,0 +1,112 @@
+"""Training end to end on tones: it learns, resumes, exports, and the integer graph keeps what was learned."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from bnn.config import ConfigError, load
+from bnn.training import Interrupted, TrainingError
+from export.format import read
+from kws import train as training
+from kws.cli import load_preset
+from kws.data import load_folder
+from kws.train import Batches, TrainConfig, evaluate_stages, export_run, load_run, train
+from tests.kws.tones import TINY, write_tones
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    return write_tones(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SIGNWAVE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def run(tones, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tones"
+    return train(load_folder(tones), out, load_preset("s", TINY))
+
+
+def test_the_integer_graph_knows_the_tones(run):
+    assert run.integer.accuracy >= 75 and run.file_bytes == run.model_path.stat().st_size
+    assert set(run.validation) == {"float", "activations", "binary"}
+
+
+def test_the_run_folder_is_complete(run):
+    folder = run.model_path.parent
+    for name in ("config.json", "metrics.jsonl", "curves.png", "float.safetensors", "model.safetensors", "export.json"):
+        assert (folder / name).stat().st_size > 0, name
+    assert (folder / "teacher" / "transformer" / "config.json").exists()
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 14
+    assert json.loads((folder / "config.json").read_text())["config"]["model"]["channels"] == 32
+
+
+def test_export_of_a_run_gives_the_same_file_again(run, tmp_path):
+    export_run(run.model_path.parent, tmp_path / "again.swm")
+    assert (tmp_path / "again.swm").read_bytes() == run.model_path.read_bytes()
+    assert read(run.model_path).labels == ["high", "low", "middle"]
+
+
+def test_every_stage_of_a_run_can_be_evaluated(run, tones):
+    waveforms, targets = load_folder(tones).waveforms("test")
+    stages = evaluate_stages(run.model_path.parent, waveforms, targets)
+    assert set(stages) == {"teacher", "float twin"} and stages["float twin"].accuracy >= 75
+
+
+def test_an_interrupted_training_resumes_to_the_same_file(run, tones, tmp_path, monkeypatch):
+    answered, real = 0, training.answers
+
+    def interrupt(*arguments):
+        nonlocal answered
+        answered += 1
+        if answered == 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    config = load_preset("s", TINY)
+    monkeypatch.setattr(training, "answers", interrupt)
+    with pytest.raises(Interrupted):
+        train(load_folder(tones), tmp_path / "tones", config)
+    again = train(load_folder(tones), tmp_path / "tones", config)
+    assert again.model_path.read_bytes() == run.model_path.read_bytes()
+
+
+def test_an_unfinished_run_cannot_be_exported(tmp_path):
+    with pytest.raises(TrainingError, match="holds no finished training"):
+        load_run(tmp_path)
+
+
+def test_batches_are_every_clip_once_and_the_same_for_the_same_seed():
+    config = load_preset("s", ["batch_size=4"])
+    batches = Batches(np.zeros((2, 10, 50, 40), np.int8), np.arange(10), config)
+    first, second = (list(batches(0, torch.Generator().manual_seed(3))) for _ in range(2))
+    assert len(first) == batches.steps == 3
+    assert sorted(torch.cat([b["targets"] for b in first]).tolist()) == list(range(10))
+    assert all(torch.equal(a["features"], b["features"]) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("preset", ["s", "m", "demo"])
+def test_shipped_presets_load(preset):
+    assert load_preset(preset, []).stages()[-1].name == "binary"
+
+
+def test_unknown_keys_and_wrong_types_are_named(tmp_path):
+    for override, message in [
+        ("epochs=3", "unknown key epochs; valid are: model, teacher, seed"),
+        ("model.width=3", "unknown key model.width; valid are: model.channels"),
+        ("seed=yes", "seed is 'yes', a value of type int is needed"),
+        ("model=3", "model is a table"),
+        ("seed", "write key=value"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            load_preset("m", [override])
+    with pytest.raises(ConfigError, match="neither one of demo, m, s nor a file"):
+        load_preset("xl", [])
+    (tmp_path / "bad.toml").write_text("seed = ")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load(TrainConfig, tmp_path / "bad.toml")
