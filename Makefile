@@ -14,8 +14,22 @@ NATIVE := $(wildcard device/native/*.c device/native/*.h) export/build_native.py
 
 .PHONY: demo test install toolchain toolchain-pc clean
 
+DEMO := runs/demo
+comma := ,
+WORDS := yes,no,up,down,stop
+
+# Each step keeps what it has done: after an interruption the same command goes on.
 demo: install toolchain-pc
-	@$(BIN)/python -m bench.demo
+	@run() { echo; echo "$$ signwave $$*"; $(BIN)/signwave "$$@"; }
+	run kws synthesize $(DEMO)/speech --words $(WORDS) --clips 200
+	run kws train --data $(DEMO)/speech --out $(DEMO)/model --preset demo
+	run inspect $(DEMO)/model/model.swm
+	run verify $(DEMO)/model/model.swm
+	clips=; for word in $(subst $(comma), ,$(WORDS)) _unknown_; do clips="$$clips $$(awk -F, -v w=$$word '$$2 == w && $$4 == "test" { print "$(DEMO)/speech/" $$1; exit }' $(DEMO)/speech/manifest.csv)"; done
+	run run $(DEMO)/model/model.swm $$clips --on micropython
+	echo
+	echo "All figures are on SYNTHETIC speech (eSpeak NG): they show that the path works, not how well people are understood."
+	echo "Report with pictures: $(DEMO)/model/report.html"
 
 test: install toolchain
 	@$(BIN)/ruff check .

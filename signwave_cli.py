@@ -1,0 +1,87 @@
+"""The front door: assembles the commands of the rooms and turns their errors into sentences."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import device.cli
+import export.cli
+import kws.cli
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train 1-bit networks for spoken commands, pack them into one small file, run it under MicroPython on an ESP32.",
+    epilog="First steps: signwave kws synthesize speech --words yes,no && signwave kws train --data speech --out runs/first --preset demo",
+)
+app.add_typer(kws.cli.app, name="kws")
+app.command("export")(kws.cli.export_run)
+app.command("inspect")(export.cli.inspect)
+app.command("verify")(device.cli.verify)
+app.command("bench")(device.cli.bench)
+
+
+@app.command()
+def run(
+    file: device.cli.File,
+    clips: Annotated[list[Path], typer.Argument(help="Sound files of any rate and format.")],
+    on: Annotated[str, typer.Option(help="reference (NumPy), native (the C core) or micropython (PC port, native module).")] = "native",
+    json: device.cli.Json = False,
+) -> None:
+    """Run a model on sound files with one of its interpreters and print the integers it gives.
+
+    Example: signwave run model.swm yes.wav --on micropython
+    """
+    from device.run import run as run_clips
+    from export.console import show, table
+    from export.format import read
+    from kws.audio import fit_length, read_audio
+
+    model = read(file)
+    length = model.ops[-1].taps * model.front_end.hop if model.front_end else 0
+    results = run_clips(file, [fit_length(read_audio(clip), length) for clip in clips], on)
+    rows = [[str(clip), r.label or "rejected", r.margin] for clip, r in zip(clips, results, strict=True)]
+    value = {"on": on, "clips": [{"file": str(clip), **vars(r)} for clip, r in zip(clips, results, strict=True)]}
+    show(value, table([f"on {on}", "label", "margin"], rows, 2), json)
+
+
+def main() -> None:
+    """Exit status: 0 done; 1 the answer is no (not identical, say); 2 bad input or usage; 130 interrupted."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        status, message = explain(error)
+        print(message, file=sys.stderr)
+        sys.exit(status)
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Exit status and message for what the rooms raise on bad input; anything else is a bug of ours and raised again."""
+    from bnn.config import ConfigError
+    from bnn.training import Interrupted, TrainingError
+    from device.micropython import MicroPythonError
+    from export.graph import FormatError
+    from export.native import NativeError
+    from kws.audio import AudioError
+    from kws.data import DataError
+    from kws.espeak import SynthesisError
+    from kws.teacher import TeacherError
+
+    if isinstance(error, Interrupted):
+        return 130, str(error)
+    if isinstance(error, OSError):
+        return 2, f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
+    for kind in (ConfigError, TrainingError, MicroPythonError, FormatError, NativeError, AudioError, DataError, SynthesisError, TeacherError):
+        if isinstance(error, kind):
+            return 2, f"error: {error}"
+    raise error
+
+
+if __name__ == "__main__":
+    main()
