@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train 1-bit networks for spoken commands, pack them into one small file, run it under MicroPython on an ESP32.",
-    epilog="First steps: signwave kws synthesize speech --words yes,no && signwave kws train --data speech --out runs/first --preset demo",
+    epilog="First: signwave kws synthesize speech --words yes,no; then: signwave kws train --data speech --out runs/a --preset demo",
 )
 app.add_typer(kws.cli.app, name="kws")
 app.command("export")(kws.cli.export_run)
@@ -28,7 +28,9 @@ app.command("bench")(device.cli.bench)
 def run(
     file: device.cli.File,
     clips: Annotated[list[Path], typer.Argument(help="Sound files of any rate and format.")],
-    on: Annotated[str, typer.Option(help="reference (NumPy), native (the C core) or micropython (PC port, native module).")] = "native",
+    on: Annotated[
+        str, typer.Option(help="reference (NumPy), native (the C core) or micropython (PC port, native module).")
+    ] = "native",
     json: device.cli.Json = False,
 ) -> None:
     """Run a model on sound files with one of its interpreters and print the integers it gives.
@@ -77,7 +79,17 @@ def explain(error: Exception) -> tuple[int, str]:
         return 130, str(error)
     if isinstance(error, OSError):
         return 2, f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
-    for kind in (ConfigError, TrainingError, MicroPythonError, FormatError, NativeError, AudioError, DataError, SynthesisError, TeacherError):
+    for kind in (
+        ConfigError,
+        TrainingError,
+        MicroPythonError,
+        FormatError,
+        NativeError,
+        AudioError,
+        DataError,
+        SynthesisError,
+        TeacherError,
+    ):
         if isinstance(error, kind):
             return 2, f"error: {error}"
     raise error

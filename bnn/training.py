@@ -7,6 +7,7 @@ says how many. `loss(model, batch)` is the scalar to lower, `validate(model)` th
 `torchrun` it trains data-parallel: every process runs the same `batches` and takes its share.
 """
 
+import atexit
 import io
 import itertools
 import json
@@ -97,22 +98,23 @@ def fit(
     learns too. Raises TrainingError where training cannot go on, Interrupted on Ctrl-C: the same call then resumes exactly.
     """
     check_stages(stages)
-    with _Processes(device) as processes:
-        trainer = _Trainer(model, batches, loss, validate, processes, amp, seed, Path(run_dir), on_stage)
-        settings = {"stages": [_plain(stage) for stage in stages], "seed": seed, "config": _plain(config or {})}
-        state = trainer.open_run(settings, resume)
-        with _Display(progress and processes.main, sum(stage.epochs for stage in stages)) as display:
-            try:
-                if state.final is None:
-                    _train_stages(trainer, stages, state, patience, display)
-            except KeyboardInterrupt:
-                message = f"interrupted after {state.total} epochs; the same command resumes from {trainer.run_dir / CHECKPOINT}"
-                display.say(message, always=processes.main)
-                raise Interrupted(message) from None
-        set_precision(model, stages[-1].precision)
-        set_temperature(model, math.inf)
-        model.eval()
-        return FitResult(trainer.run_dir, state.results, state.final, state.history)
+    processes = _Processes(device)
+    processes.connect()
+    trainer = _Trainer(model, batches, loss, validate, processes, amp, seed, Path(run_dir), on_stage)
+    settings = {"stages": [_plain(stage) for stage in stages], "seed": seed, "config": _plain(config or {})}
+    state = trainer.open_run(settings, resume)
+    with _Display(progress and processes.main, sum(stage.epochs for stage in stages)) as display:
+        try:
+            if state.final is None:
+                _train_stages(trainer, stages, state, patience, display)
+        except KeyboardInterrupt:
+            message = f"interrupted after {state.total} epochs; the same command resumes from {trainer.run_dir / CHECKPOINT}"
+            display.say(message, always=processes.main)
+            raise Interrupted(message) from None
+    set_precision(model, stages[-1].precision)
+    set_temperature(model, math.inf)
+    model.eval()
+    return FitResult(trainer.run_dir, state.results, state.final, state.history)
 
 
 def _train_stages(trainer: "_Trainer", stages: Sequence[Stage], state: _State, patience: int | None, display: "_Display") -> None:
@@ -335,17 +337,13 @@ class _Processes:
         self.device = torch.device(device)
         self.main, self.many = self.rank == 0, self.world > 1
 
-    def __enter__(self) -> "_Processes":
-        self.owned = self.many and not dist.is_initialized()
+    def connect(self) -> None:
+        """Meet the others, once in the life of the process: torchrun's meeting point serves no second time."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        if self.owned:
+        if self.many and not dist.is_initialized():
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.owned:
-            dist.destroy_process_group()
+            atexit.register(dist.destroy_process_group)
 
     def share(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Every world-th batch; an incomplete last round is left out, since all must take equally many steps."""

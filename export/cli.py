@@ -49,9 +49,13 @@ def _text(file: Path, model: Model, value: dict) -> str:
     lines += [f"  {key}: {text}" for key, text in model.metadata.items()]
     lines.append(f"  labels: {', '.join(model.labels)}")
     if front := model.front_end:
-        lines.append(f"  front end: log-mel, {front.rate_hz} Hz, {front.bands} bands, {front.frames_per_second:g} frames a second")
-    rows = [[x["name"], x["reads"], x["gives"], x["taps"], x["dilation"], x["binary_macs"], x["int8_macs"], x["file_bytes"], x["ram_bytes"]]
-            for x in value["layers"]]  # fmt: skip
+        lines.append(
+            f"  front end: log-mel, {front.rate_hz} Hz, {front.bands} bands, {front.frames_per_second:g} frames a second"
+        )
+    keys = ("name", "reads", "gives", "taps", "dilation", "binary_macs", "int8_macs", "file_bytes", "ram_bytes")
+    rows = [[layer[key] for key in keys] for layer in value["layers"]]
     rows.append(["total", "", "", "", "", *[sum(row[i] for row in rows) for i in range(5, 9)]])
     head = ["layer", "reads", "gives", "taps", "dilation", "1-bit MAC", "int8 MAC", "file bytes", "RAM bytes"]
-    return "\n".join([*lines, "", table(head, rows, 3), "MACs are per frame; RAM is the graph's state, the front end's comes on top."])
+    return "\n".join(
+        [*lines, "", table(head, rows, 3), "MACs are per frame; RAM is the graph's state, the front end's comes on top."]
+    )

@@ -1,7 +1,7 @@
 """The packed `.swm` file: everything a board needs to run one network. FORMAT.md is the specification.
 
-    write(Model(metadata, labels, thresholds, front_end, ops), "yes_no.swm")
-    model = read("yes_no.swm")
+write(Model(metadata, labels, thresholds, front_end, ops), "yes_no.swm")
+model = read("yes_no.swm")
 """
 
 import os

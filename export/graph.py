@@ -1,7 +1,7 @@
 """The integer graph: a chain of typed operations on packed bits and small integers (FORMAT.md, section 3).
 
-    ops = [ConvI8(...), Conv1b(...), DenseI8(...), SumWindow(...)]
-    section = encode_graph(ops); assert decode_graph(section) == ops
+ops = [ConvI8(...), Conv1b(...), DenseI8(...), SumWindow(...)]
+section = encode_graph(ops); assert decode_graph(section) == ops
 """
 
 import struct

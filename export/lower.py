@@ -59,7 +59,9 @@ def conv_1b(conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, stream: Strea
     weight = pack_bits(_numpy(conv.weight).transpose(0, 2, 1))  # (cout, tap, word); tap 0 is the newest already
     stream.offset = stream.offset * shortcut + _numpy(act.zeta)
     cout, cin, taps = conv.weight.shape
-    return Conv1b(cin, cout, taps, conv.dilation, shift, 0, shortcut, _i16(threshold), mult, _i16(slope), _clip_bias(bias), weight)
+    return Conv1b(
+        cin, cout, taps, conv.dilation, shift, 0, shortcut, _i16(threshold), mult, _i16(slope), _clip_bias(bias), weight
+    )
 
 
 def dense_i8(norm: nn.BatchNorm1d, linear: nn.Linear, ceiling: float, stream: Stream) -> DenseI8:

@@ -146,7 +146,7 @@ def mel_shares(front_end) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_mel(samples: np.ndarray, front_end) -> np.ndarray:
-    """Integer log-mel features (frame, band) i8 of i16 samples (sample,), from the initial state; a rest shorter than a hop is dropped."""
+    """Integer log-mel (frame, band) i8 of samples (sample,) i16 from the initial state; part of a hop at the end is dropped."""
     x = np.asarray(samples)
     if x.dtype != np.int16 or x.ndim != 1:
         raise ValueError(f"samples must be a one-dimensional int16 array, not {x.dtype} of shape {x.shape}")

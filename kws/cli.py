@@ -9,8 +9,13 @@ from export.console import note, show, table
 
 app = typer.Typer(no_args_is_help=True, help="Spoken commands: from recordings, or from words alone, to a 1-bit model file.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, everything else on standard error.")]
-DataDir = Annotated[Path, typer.Option("--data", help="Folder of label/*.wav|flac|ogg, with or without manifest.csv; or the official Speech Commands.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, everything else on standard error.")
+]
+DataDir = Annotated[
+    Path,
+    typer.Option("--data", help="Folder of label/*.wav|flac|ogg, with or without manifest.csv; or the official Speech Commands."),
+]
 LabelColumn = Annotated[str, typer.Option(help="Column of manifest.csv to take labels from, such as kws12.")]
 
 
@@ -40,12 +45,26 @@ def train(
     data: DataDir,
     out: Annotated[Path, typer.Option("--out", help="Run folder; an interrupted training in it goes on.")],
     preset: Annotated[str, typer.Option(help="s (about 45 KB), m (about 80 KB), demo, or a TOML file of your own.")] = "m",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key of the preset: --set seed=1 --set model.channels=64.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a key of the preset: --set seed=1 --set model.channels=64.")
+    ] = None,
     noise: Annotated[Path | None, typer.Option(help="Folder of noise recordings to mix in (its train split).")] = None,
-    teacher: Annotated[str, typer.Option(help="A trained teacher: Hugging Face name or directory, or RUN/teacher/transformer of an earlier run. Without it one is trained; 'none': learn from labels alone.")] = "",
-    labels: Annotated[str, typer.Option(help="Labels to learn, separated by commas; other words fold into _unknown_ if it is among them. gsc12: the usual twelve.")] = "",
+    teacher: Annotated[
+        str,
+        typer.Option(
+            help="Hugging Face name or directory, also RUN/teacher/transformer; without it one is trained. 'none': labels alone."
+        ),
+    ] = "",
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Labels, separated by commas; with _unknown_ among them it takes all other words. gsc12: the usual twelve."
+        ),
+    ] = "",
     label_column: LabelColumn = "",
-    download: Annotated[bool, typer.Option(help="Fetch Speech Commands v0.02 (2.3 GB) into --data first, where there is a network.")] = False,
+    download: Annotated[
+        bool, typer.Option(help="Fetch Speech Commands v0.02 (2.3 GB) into --data first, where there is a network.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train a 1-bit network: a Transformer teacher, then the student in stages, then the model file.
@@ -65,8 +84,14 @@ def train(
     result = run_training(dataset, out, config, noise_dir=noise, teacher=loaded, taught=teacher != "none")
     report = write_report(out, dataset, config.seconds)
     low, high = result.integer.interval
-    value = {"file": str(result.model_path), "file_bytes": result.file_bytes, "report": str(report), "validation": result.validation,
-             "integer_validation": round(result.integer.accuracy, 2), "interval": [round(low, 2), round(high, 2)]}  # fmt: skip
+    value = {
+        "file": str(result.model_path),
+        "file_bytes": result.file_bytes,
+        "report": str(report),
+        "validation": result.validation,
+        "integer_validation": round(result.integer.accuracy, 2),
+        "interval": [round(low, 2), round(high, 2)],
+    }
     stages = ", ".join(f"{name} {percent:.1f} %" for name, percent in result.validation.items())
     text = f"validation: {stages}; integer graph {result.integer.accuracy:.1f} % ({low:.1f} to {high:.1f})\n"
     show(value, f"{text}{result.model_path}  {result.file_bytes:,} bytes\nreport: {report}", json)
@@ -101,7 +126,9 @@ def evaluate(
     if file.is_dir():
         others = evaluate_stages(file, waveforms, targets)
         value["stages"] = {name: e.as_dict() for name, e in others.items()}
-        text += "".join(f"\n{name}: {e.accuracy:.1f} % ({e.interval[0]:.1f} to {e.interval[1]:.1f})" for name, e in others.items())
+        text += "".join(
+            f"\n{name}: {e.accuracy:.1f} % ({e.interval[0]:.1f} to {e.interval[1]:.1f})" for name, e in others.items()
+        )
     show(value, text, json)
 
 
@@ -121,8 +148,16 @@ def classify(
 
     model = read(file)
     found = [run_classify(model, read_audio(clip)) for clip in clips]
-    value = {"clips": [{"file": str(clip), "label": f.label, "margin": f.margin, "at_s": f.at_s} for clip, f in zip(clips, found, strict=True)]}
-    lines = [f"{clip}: {f.label or 'rejected'}  (margin {f.margin}, ends at {f.at_s:.2f} s)" for clip, f in zip(clips, found, strict=True)]
+    value = {
+        "clips": [
+            {"file": str(clip), "label": f.label, "margin": f.margin, "at_s": f.at_s}
+            for clip, f in zip(clips, found, strict=True)
+        ]
+    }
+    lines = [
+        f"{clip}: {f.label or 'rejected'}  (margin {f.margin}, ends at {f.at_s:.2f} s)"
+        for clip, f in zip(clips, found, strict=True)
+    ]
     show(value, "\n".join(lines), json)
 
 

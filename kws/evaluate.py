@@ -1,7 +1,7 @@
 """Accuracy of a model file, always that of its integer graph, computed by the C core that runs on the board.
 
-    result = evaluate(format.read("model.swm"), waveforms, targets)
-    print(result); result.plot("confusion.png")
+result = evaluate(format.read("model.swm"), waveforms, targets)
+print(result); result.plot("confusion.png")
 """
 
 import json

@@ -51,7 +51,9 @@ class FeatureSet:
         return augmented(*self._inputs, self._config, self._seed, variant)
 
     @classmethod
-    def build(cls, waveforms: np.ndarray, front_end: FrontEnd, noises: list[np.ndarray], config: AugmentConfig, variants: int, seed: int) -> "FeatureSet":
+    def build(
+        cls, waveforms: np.ndarray, front_end: FrontEnd, noises: list[np.ndarray], config: AugmentConfig, variants: int, seed: int
+    ) -> "FeatureSet":
         """Compute what the cache does not hold yet, with progress on standard error."""
         shape = (variants, len(waveforms), waveforms.shape[1] // front_end.hop, front_end.bands)
         path = cache_folder() / f"features-{_key(waveforms, front_end, noises, config, shape, seed)}.npy"

@@ -2,7 +2,6 @@
 
 import base64
 import html
-import json
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from bnn.layers import Precision, set_precision
 from bnn.summary import summarize
 from export.cli import describe
 from export.format import read, write_atomically
-from kws.data import Dataset, DataError
+from kws.data import DataError, Dataset
 from kws.evaluate import Evaluation, evaluate, save_json
 from kws.train import MODEL, load_run
 
@@ -32,7 +31,9 @@ def write_report(run_dir: str | Path, dataset: Dataset, seconds: float) -> Path:
         except DataError:
             continue  # a data set without a test split is reported without one
         results[split] = evaluate(model, waveforms, targets)
-        results[split].plot(run_dir / f"confusion-{split}.png", f"{split}: {results[split].accuracy:.1f} % of {results[split].n} clips, rows in %")
+        results[split].plot(
+            run_dir / f"confusion-{split}.png", f"{split}: {results[split].accuracy:.1f} % of {results[split].n} clips, rows in %"
+        )
     save_json(run_dir / "results.json", {split: e.as_dict() for split, e in results.items()})
     page = _PAGE.format(title=html.escape(f"Signwave: {model.metadata['name']}"), body=_body(run_dir, dataset, results, model))
     write_atomically(run_dir / "report.html", page.encode())
@@ -53,7 +54,10 @@ def _body(run_dir: Path, dataset: Dataset, results: dict[str, Evaluation], model
     )
     parts += [_picture(run_dir / "curves.png", "Training")]
     for split, result in results.items():
-        parts += [_picture(run_dir / f"confusion-{split}.png", f"Confusion matrix, {split}"), f"<pre>{html.escape(str(result))}</pre>"]
+        parts += [
+            _picture(run_dir / f"confusion-{split}.png", f"Confusion matrix, {split}"),
+            f"<pre>{html.escape(str(result))}</pre>",
+        ]
     parts.append(f"<h2>Layers</h2><pre>{html.escape(str(layers))}</pre>")
     return "\n".join(parts)
 

@@ -158,7 +158,7 @@ def build_teacher(labels: Sequence[str], bands: int = 40, frames: int = 50, size
         label2id={label: i for i, label in enumerate(labels)},
         **{_OWN_KEY: True},
     )
-    model = ASTForAudioClassification(config)
+    model = StemmedTransformer(config)
     # transformers begins with all positions alike; told apart from the start, small data suffices to learn where is when.
     nn.init.normal_(model.audio_spectrogram_transformer.embeddings.position_embeddings, std=0.2)
     return FeatureTeacher(model)

@@ -23,6 +23,7 @@ from bnn.distill import Distiller
 from bnn.layers import Precision
 from bnn.stages import Stage
 from bnn.training import TrainingError, fit
+from export.console import note
 from export.format import Model, write
 from kws.augment import AugmentConfig, noise_bank, spec_augment
 from kws.data import Dataset
@@ -144,6 +145,14 @@ class Data:
         """Percent of validation clips that a network of features decides right."""
         return 100 * float((answers(net, self.val_features) == self.val_targets).float().mean())
 
+    def accuracy_of(self, teacher: Teacher) -> float:
+        """Percent of validation clips that a teacher decides right."""
+        with torch.no_grad():
+            waveforms = torch.from_numpy(self.val_waveforms).split(256)
+            parts = zip(waveforms, self.val_features.split(256), strict=True)
+            decided = torch.cat([teacher.logits(audio, features).argmax(1).cpu() for audio, features in parts])
+        return 100 * float((decided == self.val_targets).float().mean())
+
 
 @torch.no_grad()
 def answers(net: nn.Module, features: Tensor, batch: int = 256) -> Tensor:
@@ -185,6 +194,29 @@ def teacher_logits(teacher: Teacher, data: Data, path: Path) -> np.ndarray:
     return out
 
 
+class FloatTwin(Teacher):
+    """The student's own float stage as a teacher of its binary ones."""
+
+    needs_waveforms = False
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net.eval()
+
+    def logits(self, waveforms: Tensor | None, features: Tensor) -> Tensor:
+        return self.net(features)
+
+
+def better_logits(teacher: Teacher, logits: np.ndarray, data: Data, net: KwsNet, run_dir: Path) -> np.ndarray:
+    """What the binary stages learn from: the answers of the teacher, or those of the float twin where it is the better on
+    validation and so has more to say (self-distillation; Furlanello et al., 2018)."""
+    twin = KwsNet(net.config, len(data.labels))
+    twin.load_state_dict(load_file(run_dir / "float.safetensors"))
+    percent = [data.accuracy_of(each) for each in (teacher, FloatTwin(twin))]
+    note(f"validation: teacher {percent[0]:.1f} %, float twin {percent[1]:.1f} %: the better one teaches the binary stages")
+    return logits if percent[0] >= percent[1] else teacher_logits(FloatTwin(twin), data, run_dir / "logits-float.npy")
+
+
 @dataclass
 class TrainResult:
     """Where everything is, and how good: validation percent of every stage, and of the integer graph."""
@@ -220,12 +252,19 @@ def train(
     batches = Batches(data.train.features, data.targets, config, logits)
     settings = {**to_dict(config), "labels": data.labels}
     loss = StudentLoss(config, taught)
-    result = fit(net, config.stages(), batches, data.accuracy, run_dir, loss=loss, seed=config.seed, config=settings)
-    calibration = torch.from_numpy(np.ascontiguousarray(data.train.features[0, :512]))
+
+    def on_stage(stage: Stage) -> None:
+        if taught and stage.precision is not Precision.FLOAT and (run_dir / "float.safetensors").exists():
+            batches.logits = better_logits(teacher, logits, data, net, run_dir)
+
+    fitted = fit(
+        net, config.stages(), batches, data.accuracy, run_dir, loss=loss, seed=config.seed, config=settings, on_stage=on_stage
+    )
+    calibration = torch.from_numpy(np.array(data.train.features[0, :512]))
     recipe = {"name": name or run_dir.name, "labels": data.labels, "peak": stream_peak(net.cpu(), calibration)}
     save_json(run_dir / EXPORT, recipe)
     model, size = export_run(run_dir, run_dir / MODEL)
-    return TrainResult(run_dir / MODEL, size, result.best, evaluate(model, data.val_waveforms, data.val_targets.numpy()))
+    return TrainResult(run_dir / MODEL, size, fitted.best, evaluate(model, data.val_waveforms, data.val_targets.numpy()))
 
 
 def load_run(run_dir: str | Path, stage: str = "model") -> tuple[KwsNet, dict]:

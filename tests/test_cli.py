@@ -48,7 +48,21 @@ def tones(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tones, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    command = [sys.executable, "-m", "signwave_cli", "kws", "train", "--data", tones, "--out", out, "--preset", "demo", "--json", *SETTINGS]
+    command = [
+        sys.executable,
+        "-m",
+        "signwave_cli",
+        "kws",
+        "train",
+        "--data",
+        tones,
+        "--out",
+        out,
+        "--preset",
+        "demo",
+        "--json",
+        *SETTINGS,
+    ]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["file_bytes"] == (out / "model.swm").stat().st_size
@@ -69,7 +83,9 @@ def test_training_leaves_a_report_with_pictures(run):
 
 
 def test_eval_prints_exactly_one_object(run, tones, signwave, tmp_path):
-    status, out, _ = signwave("kws", "eval", run / "model.swm", "--data", tones, "--split", "test", "--json", "--picture", tmp_path / "c.png")
+    status, out, _ = signwave(
+        "kws", "eval", run / "model.swm", "--data", tones, "--split", "test", "--json", "--picture", tmp_path / "c.png"
+    )
     value = json.loads(out)
     assert status == 0 and out.count("\n") == 1 and (tmp_path / "c.png").exists()
     assert value["labels"] == sorted(LABELS) and value["n"] == 9 == np.sum(value["confusion"])
@@ -190,9 +206,11 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tones, tmp_path):
     import signal
     import time
 
-    command = [sys.executable, "-m", "signwave_cli", "kws", "train", "--data", tones, "--out", tmp_path / "r", "--preset", "demo", *SETTINGS,
-               "--set", "float_epochs=200", "--teacher", "none"]  # fmt: skip
-    process = subprocess.Popen([str(p) for p in command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    command = [sys.executable, "-m", "signwave_cli", "kws", "train", "--data", tones, "--out", tmp_path / "r", "--preset", "demo"]
+    command += [*SETTINGS, "--set", "float_epochs=200", "--teacher", "none"]
+    process = subprocess.Popen(
+        [str(p) for p in command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+    )
     deadline = time.time() + 120
     while not (tmp_path / "r" / "checkpoint.pt").exists() and time.time() < deadline:
         time.sleep(0.1)

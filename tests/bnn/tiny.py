@@ -96,11 +96,11 @@ def state_sum(model: nn.Module) -> float:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    whole, result = train(folder / "whole")
+    whole, result = train(folder / "whole", stages=stages(1))
     try:
-        train(folder / "parts", batches=StopAfter(3, 4))
+        train(folder / "parts", stages=stages(1), batches=StopAfter(1, 4))
     except Interrupted:
-        resumed, again = train(folder / "parts")
+        resumed, again = train(folder / "parts", stages=stages(1))
     line = {"final": result.final, "sum": state_sum(whole), "resumed_final": again.final, "resumed_sum": state_sum(resumed)}
     sys.stdout.write(json.dumps(line) + "\n")  # in one piece: several processes write
     sys.stdout.flush()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.format import FormatError, FrontEnd, Model, decode, decide, encode, read, write
+from export.format import FormatError, FrontEnd, Model, decide, decode, encode, read, write
 from export.graph import SumWindow
 from tests.export.strategies import tiny_model
 

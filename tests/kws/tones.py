@@ -25,5 +25,16 @@ def write_tones(root: Path, speakers: int = 20, seed: int = 0) -> Path:
     return root
 
 
-TINY = ["variants=3", "batch_size=12", "float_epochs=4", "activation_epochs=2", "binary_epochs=8", "model.channels=32", "model.blocks=2",
-        "teacher.size=tiny", "teacher.epochs=2", "label_smoothing=0.0", "learning_rate=0.01"]  # fmt: skip
+TINY = [
+    "variants=3",
+    "batch_size=12",
+    "float_epochs=4",
+    "activation_epochs=2",
+    "binary_epochs=8",
+    "label_smoothing=0.0",
+    "learning_rate=0.01",
+    "model.channels=32",
+    "model.blocks=2",
+    "teacher.size=tiny",
+    "teacher.epochs=2",
+]
