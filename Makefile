@@ -39,8 +39,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml setup.py $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' || device/toolchain/packages.sh python3-venv
-	@command -v cc >/dev/null && [ -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || device/toolchain/packages.sh gcc libc6-dev python3-dev
+	@PYTHON=$(PYTHON); . device/toolchain/packages.sh; need_packages host
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@echo "installing signwave and what it needs into $(VENV) (the first time: PyTorch, 4.6 GB, a minute or two)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'

@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train 1-bit networks for spoken commands, pack them into one small file, run it under MicroPython on an ESP32.",
-    epilog="First: signwave kws synthesize speech --words yes,no; then: signwave kws train --data speech --out runs/a --preset demo",
+    epilog="Start: signwave kws synthesize speech --words yes,no, then signwave kws train --data speech --out runs/a",
 )
 app.add_typer(kws.cli.app, name="kws")
 app.command("export")(kws.cli.export_run)

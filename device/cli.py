@@ -47,12 +47,21 @@ def bench(
     if chip != "rv32imc":
         raise typer.BadParameter(f"no exact counts for {chip!r}; there are some for rv32imc", param_hint="--chip")
     value = count(file, chip)
-    rate = value["frames_per_second"]
-    rows = [["front end", "", "", value["front_end_instructions_per_frame"]]]
-    rows += [[x["name"], x["binary_macs"], x["int8_macs"], x["instructions"]] for x in value["layers"]]
-    per_second = value["instructions_per_second_of_audio"]
-    text = table(["stage, one frame", "1-bit MAC", "int8 MAC", "instructions"], rows)
-    text += f"\n{rate:g} frames a second: {per_second / 1e6:.1f} million instructions a second of audio"
-    text += f", {per_second / 160e6:.0%} of a 160 MHz core at one a cycle"
-    text += f"\nnative module {value['code_bytes']:,} bytes, RAM beside the weights {value['ram_bytes']:,} bytes"
-    show(value, text, json)
+    layers = [[x["name"], x["binary_macs"], x["int8_macs"], x["instructions"]] for x in value["layers"]]
+    if value["front_end_instructions_per_frame"]:
+        layers.insert(0, ["front end", 0, 0, value["front_end_instructions_per_frame"]])
+    lines = [table(["one frame", "1-bit MAC", "int8 MAC", "instructions"], layers), "", _by_kind(layers)]
+    if (per_second := value["instructions_per_second_of_audio"]) is not None:
+        share = f"{per_second / 160e6:.1%} of a 160 MHz core at one a cycle"
+        lines.append(f"a second of audio: {per_second / 1e6:.2f} million instructions, {share}")
+    lines.append(f"native module {value['code_bytes']:,} bytes; RAM beside the weights {value['ram_bytes']:,} bytes")
+    show(value, "\n".join(lines), json)
+
+
+def _by_kind(layers: list[list]) -> str:
+    """Instructions a frame and their share, summed over the layers of each kind."""
+    total, sums = sum(row[3] for row in layers), {}
+    for name, _, _, instructions in layers:
+        sums[name] = sums.get(name, 0) + instructions
+    rows = [[name, n, f"{n / total:.1%}"] for name, n in sums.items()]
+    return table(["by kind", "instructions", "share"], [*rows, ["total", total, ""]])

@@ -7,6 +7,7 @@ want() {
 }
 
 # need_packages TARGET...: installs what the targets lack where that is allowed, else says what to type.
+# Targets: those of setup.sh, and `host` for a virtual environment with compiled code in it.
 need_packages() {
     local target missing=""
     for target in "$@"; do
@@ -16,6 +17,11 @@ need_packages() {
         want "${PYTHON:-python3}" python3
         command -v apt-get > /dev/null || [ -n "${MPY_DIR:-}" ] || want git git
         case $target in
+            host)
+                "$PYTHON" -c 'import ensurepip' 2> /dev/null || missing+=" python3-venv"
+                want "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" python3-dev
+                want /usr/include/stdio.h libc6-dev
+                ;;
             rv32)
                 want riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
                 want /usr/lib/picolibc/riscv64-unknown-elf picolibc-riscv64-unknown-elf
@@ -37,7 +43,7 @@ need_packages() {
         echo "    sudo apt-get install -y --no-install-recommends$missing" >&2
         exit 1
     fi
-    echo "toolchain: installing$missing"
+    echo "installing$missing"
     # shellcheck disable=SC2086  # a list of package names
     install_packages $missing || { apt-get -qq update && install_packages $missing; } || {
         echo "apt-get could not install:$missing" >&2
@@ -46,5 +52,5 @@ need_packages() {
 }
 
 install_packages() {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" > "$TOOLCHAIN/log/packages.log" 2>&1
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" > /dev/null
 }

@@ -1,12 +1,14 @@
 import os
+import re
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.format import FormatError, FrontEnd, Model, decide, decode, encode, read, write
+from export.format import FormatError, FrontEnd, Golden, Model, decide, decode, encode, read, write
 from export.graph import SumWindow
 from tests.export.strategies import tiny_model
 
@@ -129,3 +131,13 @@ def test_decision_takes_the_lowest_of_equals_and_its_margin():
     top, margin = decide([[5, 9, 9], [1, 2, 7]])
     assert top.tolist() == [1, 2] and margin.tolist() == [0, 5]
     assert [v.tolist() for v in decide([[4]])] == [[0], [0]]
+
+
+def test_the_file_in_the_specification_reads_and_means_what_it_says():
+    page = (Path(__file__).parents[2] / "export" / "FORMAT.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| `([0-9A-F ]+)` \| .* \|$", page[page.index("## 6.") :], re.MULTILINE)
+    data = b"".join(bytes.fromhex(text) for _, text in rows)
+    assert [int(offset) for offset, _ in rows] == [sum(len(bytes.fromhex(t)) for _, t in rows[:i]) for i in range(len(rows))]
+    model = decode(data)
+    assert encode(model) == data and model.labels == ["no", "yes"] and model.thresholds == [0, 50]
+    assert model.golden == Golden.of(model.ops, seed=1, frames=4)
