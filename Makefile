@@ -42,7 +42,7 @@ $(INSTALLED): pyproject.toml setup.py $(NATIVE)
 	@PYTHON=$(PYTHON); . device/toolchain/packages.sh; need_packages host
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@echo "installing signwave and what it needs into $(VENV) (the first time: PyTorch, 4.6 GB, a minute or two)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(BIN)/pip install --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
 toolchain-pc: install

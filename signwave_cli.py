@@ -1,5 +1,6 @@
 """The front door: assembles the commands of the rooms and turns their errors into sentences."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -53,6 +54,8 @@ def run(
 def main() -> None:
     """Exit status: 0 done; 1 the answer is no (not identical, say); 2 bad input or usage; 130 interrupted."""
     warnings.filterwarnings("ignore", category=FutureWarning)
+    # PyTorch's threads wait for each other by spinning: beside another busy program that costs ten times the time. Spin briefly.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
     except KeyboardInterrupt:

@@ -6,10 +6,9 @@ An unknown key or a value of the wrong type is a ConfigError that names it and l
 """
 
 import dataclasses
+import tomllib
 import typing
 from pathlib import Path
-
-import tomllib
 
 T = typing.TypeVar("T")
 

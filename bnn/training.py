@@ -148,7 +148,18 @@ def _train_stages(trainer: "_Trainer", stages: Sequence[Stage], state: _State, p
 class _Trainer:
     """Model, optimizer and run folder: the parts that `fit` moves."""
 
-    def __init__(self, model, batches, loss, validate, processes, amp, seed, run_dir, on_stage) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Callable[[int, torch.Generator], Iterable[Any]],
+        loss: Callable[[nn.Module, Any], Tensor],
+        validate: Callable[[nn.Module], float],
+        processes: "_Processes",
+        amp: str | None,
+        seed: int,
+        run_dir: Path,
+        on_stage: Callable[[Stage], None] | None,
+    ) -> None:
         self.model, self.batches, self.loss, self.validator = model, batches, loss, validate
         self.processes, self.seed, self.run_dir, self.on_stage = processes, seed, run_dir, on_stage
         self.device = processes.device
@@ -157,6 +168,7 @@ class _Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
         self.optimizer: torch.optim.Optimizer | None = None
         self.pending_optimizer: dict[str, Any] | None = None  # from a checkpoint, for the stage it was made in
+        self.settings = ""  # what the run was begun with, as JSON
         self.learning_rate = 0.0
         model.to(self.device)
         self.loss_module.to(self.device)

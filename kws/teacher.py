@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTForAudioClassification, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers.utils.logging import disable_progress_bar
 
 from kws.audio import RATE_HZ
 from kws.data import SILENCE, UNKNOWN
@@ -91,6 +92,7 @@ class FeatureTeacher(Teacher):
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json and model.safetensors; load_teacher reads them again."""
+        disable_progress_bar()  # of transformers, about a single small file
         self.model.save_pretrained(folder)
 
 

@@ -162,6 +162,12 @@ def test_a_loss_that_is_a_module_learns_and_resumes(tmp_path):
     assert not torch.equal(whole.scale, torch.ones(2)) and torch.equal(whole.scale, again.scale)
 
 
+def test_mixed_precision_learns_and_keeps_weights_in_single_precision(tmp_path):
+    model, result = tiny.train(tmp_path, amp="bf16")
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32, torch.int64}
+
+
 def test_resuming_with_other_settings_is_refused_and_says_which(tmp_path):
     with pytest.raises(Interrupted):
         tiny.train(tmp_path, batches=tiny.StopAfter(1, 0), config={"channels": 8})

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from bnn.config import ConfigError, load
 from bnn.training import Interrupted, TrainingError
@@ -12,6 +13,7 @@ from export.format import read
 from kws import train as training
 from kws.cli import load_preset
 from kws.data import load_folder
+from kws.teacher import load_teacher
 from kws.train import Batches, TrainConfig, evaluate_stages, export_run, load_run, train
 from tests.kws.tones import TINY, write_tones
 
@@ -74,6 +76,28 @@ def test_an_interrupted_training_resumes_to_the_same_file(run, tones, tmp_path, 
         train(load_folder(tones), tmp_path / "tones", config)
     again = train(load_folder(tones), tmp_path / "tones", config)
     assert again.model_path.read_bytes() == run.model_path.read_bytes()
+
+
+def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path):
+    """As --teacher NAME does, with a tiny checkpoint in a folder whose classes stand in another order."""
+    labels = {0: "MIDDLE", 1: "low", 2: "high"}
+    config = ASTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_length=100,
+        num_mel_bins=32,
+        id2label=labels,
+    )
+    ASTForAudioClassification(config).save_pretrained(tmp_path / "ast")
+    ASTFeatureExtractor(num_mel_bins=32, max_length=100).save_pretrained(tmp_path / "ast")
+    teacher = load_teacher(tmp_path / "ast", ["high", "low", "middle"])
+    quick = ["variants=2", "float_epochs=1", "activation_epochs=0", "binary_epochs=1"]
+    result = train(load_folder(tones), tmp_path / "run", load_preset("s", [*TINY, *quick]), teacher=teacher)
+    assert result.model_path.exists()
+    answers = np.load(tmp_path / "run" / "teacher" / "logits-0.npy")
+    assert answers.shape == (2, 36, 3) and np.isfinite(answers).all()
 
 
 def test_an_unfinished_run_cannot_be_exported(tmp_path):
