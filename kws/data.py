@@ -6,10 +6,10 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
-import tempfile
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
@@ -23,6 +23,7 @@ import soundfile
 from rich.console import Console
 from rich.progress import track
 
+from export.format import write_atomically
 from kws.audio import AUDIO_SUFFIXES, RATE_HZ, AudioError, fit_length, read_audio
 
 SPLITS = ("train", "val", "test")
@@ -90,7 +91,7 @@ class Dataset:
         index = {label: i for i, label in enumerate(self.labels)}
         targets = np.array([index[clip.label] for clip in clips], dtype=np.int64)
         length = round(seconds * RATE_HZ)
-        cache = _cache_folder() / f"waveforms-{_fingerprint(clips, length)}.npy"
+        cache = cache_folder() / f"waveforms-{_fingerprint(clips, length)}.npy"
         samples = _load_cached(cache, (len(clips), length))
         if samples is None:
             samples = read_clips(clips, length, f"reading {split}")
@@ -436,7 +437,8 @@ def read_clips(clips: Sequence[Clip], length: int, title: str = "reading") -> np
     return samples
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where decoded audio and computed features are kept: $SIGNWAVE_CACHE, or ~/.cache/signwave."""
     chosen = os.environ.get("SIGNWAVE_CACHE")
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "signwave"
 
@@ -461,19 +463,12 @@ def _load_cached(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _store_cached(path: Path, samples: np.ndarray) -> None:
-    temporary = None
+    buffer = io.BytesIO()
+    np.save(buffer, samples)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
-            np.save(file, samples)
-        os.replace(temporary, path)
-        temporary = None
+        write_atomically(path, buffer.getbuffer())
     except OSError as error:
         warnings.warn(f"decoded audio is not kept for the next run: {error}", DataWarning, stacklevel=3)
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 # --- Download ----------------------------------------------------------------------------------------------------

@@ -12,24 +12,17 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from export.format import FrontEnd
+from export.format import FrontEnd, write_atomically
 from kws.augment import AugmentConfig, augment
+from kws.data import cache_folder
 from kws.frontend import extract
 
 _work: dict = {}  # what a worker process inherits: inputs of one build
-
-
-def cache_folder() -> Path:
-    """Where computed features live: $SIGNWAVE_CACHE, or ~/.cache/signwave."""
-    root = os.environ.get("SIGNWAVE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "signwave"
-    Path(root).mkdir(parents=True, exist_ok=True)
-    return Path(root)
 
 
 def augmented(waveforms: np.ndarray, noises: list[np.ndarray], config: AugmentConfig, seed: int, variant: int) -> np.ndarray:
@@ -59,6 +52,7 @@ class FeatureSet:
         path = cache_folder() / f"features-{_key(waveforms, front_end, noises, config, shape, seed)}.npy"
         done = path.with_suffix(".done")
         if not (path.exists() and done.exists()):
+            path.parent.mkdir(parents=True, exist_ok=True)
             done.unlink(missing_ok=True)
             np.lib.format.open_memmap(path, "w+", np.int8, shape).flush()
             done.write_text("[]")
@@ -69,8 +63,7 @@ class FeatureSet:
             console = Console(stderr=True)
             for v in track(_in_processes(_one_variant, todo), "augmenting", len(todo), console=console):
                 finished.append(v)
-                done.with_suffix(".tmp").write_text(json.dumps(finished))
-                os.replace(done.with_suffix(".tmp"), done)
+                write_atomically(done, json.dumps(finished).encode())
             _work.clear()
         return cls(np.load(path, mmap_mode="r"), waveforms, noises, config, seed)
 

@@ -13,7 +13,6 @@ import json
 import os
 import queue
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ import soundfile
 from rich.console import Console
 from rich.progress import track
 
+from export.format import write_atomically
 from kws.audio import RATE_HZ, resample, to_int16
 from kws.augment import coloured_noise
 from kws.data import SILENCE, SPLITS, UNKNOWN, check_label, sort_labels
@@ -265,7 +265,7 @@ def _make_all(root: Path, todo: list[Utterance], progress: bool) -> None:
     def make(utterance: Utterance) -> None:
         speaker = speakers.get()
         try:
-            _write_atomically(root / utterance.path, _wav(_render(utterance, speaker)))
+            write_atomically(root / utterance.path, _wav(_render(utterance, speaker)))
         finally:
             speakers.put(speaker)
 
@@ -327,16 +327,4 @@ def _write_manifest(path: Path, plan: Sequence[Utterance]) -> None:
         source = "eSpeak NG" if u.phrase else "coloured noise"
         row = [u.path, u.label, u.speaker, u.split, u.seconds, source, u.phrase, u.voice, u.rate_wpm, u.pitch]
         writer.writerow([*row, u.pitch_range])
-    _write_atomically(path, text.getvalue().encode("utf-8"))
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False)
-    try:
-        with file:
-            file.write(content)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-    except BaseException:
-        os.unlink(file.name)
-        raise
+    write_atomically(path, text.getvalue().encode("utf-8"))

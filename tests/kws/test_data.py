@@ -91,7 +91,7 @@ def test_a_damaged_cache_file_is_replaced(tmp_path):
     fill(tmp_path)
     data = load_folder(tmp_path)
     samples, _ = data.waveforms("val")
-    [cached] = kws.data._cache_folder().iterdir()
+    [cached] = kws.data.cache_folder().iterdir()
     cached.write_bytes(cached.read_bytes()[:200])
     assert np.array_equal(data.waveforms("val")[0], samples)
 

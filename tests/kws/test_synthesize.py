@@ -136,7 +136,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kws.synthesize.os.replace", full)
+    monkeypatch.setattr("export.format.os.replace", full)
     with pytest.raises(SynthesisError, match="No space left"):
         synthesize_dataset(tmp_path, ["on"], 3, progress=False)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
