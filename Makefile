@@ -22,14 +22,14 @@ WORDS := yes,no,up,down,stop
 demo: install toolchain-pc
 	@run() { echo; echo "$$ signwave $$*"; $(BIN)/signwave "$$@"; }
 	run kws synthesize $(DEMO)/speech --words $(WORDS) --clips 200
-	run kws train --data $(DEMO)/speech --out $(DEMO)/model --preset demo
-	run inspect $(DEMO)/model/model.swm
-	run verify $(DEMO)/model/model.swm
+	run kws train --data $(DEMO)/speech --out $(DEMO)/commands --preset demo
+	run inspect $(DEMO)/commands/model.swm
+	run verify $(DEMO)/commands/model.swm
 	clips=; for word in $(subst $(comma), ,$(WORDS)) _unknown_; do clips="$$clips $$(awk -F, -v w=$$word '$$2 == w && $$4 == "test" { print "$(DEMO)/speech/" $$1; exit }' $(DEMO)/speech/manifest.csv)"; done
-	run run $(DEMO)/model/model.swm $$clips --on micropython
+	run run $(DEMO)/commands/model.swm $$clips --on micropython
 	echo
 	echo "All figures are on SYNTHETIC speech (eSpeak NG): they show that the path works, not how well people are understood."
-	echo "Report with pictures: $(DEMO)/model/report.html"
+	echo "Report with pictures: $(DEMO)/commands/report.html"
 
 test: install toolchain
 	@$(BIN)/ruff check .

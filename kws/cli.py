@@ -79,7 +79,8 @@ def train(
     config = load_preset(preset, set_ or [])
     if download:
         data = download_speech_commands(data)
-    dataset = open_data(data, labels, label_column)
+    wanted = labels if labels == "gsc12" else [word.strip() for word in labels.split(",") if word.strip()] or None
+    dataset = open_data(data, wanted, label_column)
     loaded = load_teacher(teacher, dataset.labels) if teacher not in ("", "none") else None
     result = run_training(dataset, out, config, noise_dir=noise, teacher=loaded, taught=teacher != "none")
     report = write_report(out, dataset, config.seconds)
@@ -116,7 +117,7 @@ def evaluate(
     from kws.train import MODEL, evaluate_stages
 
     model = read(file / MODEL if file.is_dir() else file)
-    dataset = open_data(data, ",".join(model.labels), label_column, allow_missing=True)
+    dataset = open_data(data, model.labels, label_column, allow_missing=True)
     waveforms, targets = dataset.waveforms(split, seconds)
     result = run_evaluation(model, waveforms, targets)
     if picture:
@@ -186,16 +187,15 @@ def load_preset(preset: str, overrides: list[str]):
     return load(TrainConfig, path, overrides)
 
 
-def open_data(data: Path, labels: str, label_column: str, allow_missing: bool = False):
+def open_data(data: Path, labels: list[str] | str | None, label_column: str, allow_missing: bool = False):
     """The data set, after saying on standard error what was found odd about it."""
     import warnings
 
     from kws.data import DataWarning, load_folder
 
-    wanted = labels if labels == "gsc12" else [w.strip() for w in labels.split(",") if w.strip()] or None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
-        dataset = load_folder(data, wanted, label_column or None, allow_missing=allow_missing)
+        dataset = load_folder(data, labels, label_column or None, allow_missing=allow_missing)
     for warning in caught:
         note(f"warning: {warning.message}")
     return dataset

@@ -40,6 +40,12 @@ class KwsConfig:
 PRESETS = {"s": KwsConfig(channels=96, blocks=6), "m": KwsConfig(channels=128, blocks=8)}
 
 
+def rounded_to_int8(weight: Tensor) -> Tensor:
+    """Weights (cout, cin, tap) as 255 steps an output channel, as export rounds them; the gradient passes (Jacob et al., 2018)."""
+    unit = weight.detach().abs().amax((1, 2), keepdim=True).clamp_min(1e-12) / 127
+    return weight + ((weight / unit).round() * unit - weight).detach()
+
+
 class Block(nn.Module):
     """x + RPReLU(norm(binary convolution(x))): (batch, channel, frame) to the same."""
 
@@ -72,7 +78,10 @@ class KwsNet(nn.Module):
         """The residual stream (batch, channel, frame) behind the stem and behind each block."""
         x = features.transpose(1, 2).float() * INPUT_SCALE
         x = nn.functional.pad(x, (self.config.stem_taps - 1, 0), value=SILENCE * INPUT_SCALE)
-        taps = [self.stem_norm(self.stem(x))]
+        # Once bits follow, the stem learns as the int8 it will be: a bit that rounding turns over spreads from block to block.
+        binary = self.blocks[0].conv.precision.binary_activations
+        weight = rounded_to_int8(self.stem.weight) if binary else self.stem.weight
+        taps = [self.stem_norm(nn.functional.conv1d(x, weight))]
         for block in self.blocks:
             taps.append(block(taps[-1]))
         return taps

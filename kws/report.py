@@ -12,6 +12,7 @@ from export.cli import describe
 from export.format import read, write_atomically
 from kws.data import DataError, Dataset
 from kws.evaluate import Evaluation, evaluate, save_json
+from kws.synthesize import SYNTHESIZER
 from kws.train import MODEL, load_run
 
 _PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
@@ -63,9 +64,10 @@ def _body(run_dir: Path, dataset: Dataset, results: dict[str, Evaluation], model
 
 
 def synthetic_notice(dataset: Dataset) -> list[str]:
-    """A warning where the clips were spoken by a synthesizer."""
-    if any(clip.speaker.startswith("espeak") for clip in dataset.all_clips):
-        return ["These figures are on synthetic speech (eSpeak NG): they say nothing yet about human voices."]
+    """A warning where the manifest says that clips were spoken by a synthesizer."""
+    manifest = dataset.root / "manifest.csv"
+    if manifest.exists() and SYNTHESIZER in manifest.read_text(encoding="utf-8", errors="replace"):
+        return [f"These figures are on synthetic speech ({SYNTHESIZER}): they say nothing yet about human voices."]
     return []
 
 

@@ -29,6 +29,7 @@ from kws.augment import coloured_noise
 from kws.data import SILENCE, SPLITS, UNKNOWN, check_label, sort_labels
 from kws.espeak import Speaker, SynthesisError, find
 
+SYNTHESIZER = "eSpeak NG"  # in the manifest's column source
 MIN_RATE_WPM, MAX_RATE_WPM = 80, 450
 MAX_PHRASE = 200
 # Sound effects and machines: nobody speaks to a device like that.
@@ -324,7 +325,7 @@ def _write_manifest(path: Path, plan: Sequence[Utterance]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, "pitch_range"])
     for u in plan:
-        source = "eSpeak NG" if u.phrase else "coloured noise"
+        source = SYNTHESIZER if u.phrase else "coloured noise"
         row = [u.path, u.label, u.speaker, u.split, u.seconds, source, u.phrase, u.voice, u.rate_wpm, u.pitch]
         writer.writerow([*row, u.pitch_range])
     write_atomically(path, text.getvalue().encode("utf-8"))

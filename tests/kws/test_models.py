@@ -43,7 +43,7 @@ def test_graph_and_network_agree_on_random_clips():
     torch.manual_seed(0)
     net = KwsNet(TINY, 5)
     set_precision(net, Precision.BINARY)
-    x = features(64)
+    x = features(128)
     with torch.no_grad():
         for _ in range(20):
             net.train()(x)
@@ -53,4 +53,4 @@ def test_graph_and_network_agree_on_random_clips():
     with torch.no_grad():
         decided = net.eval()(x).argmax(1)
     integer = torch.tensor([int(run(ops, clip.numpy())[-1].argmax()) for clip in x])
-    assert (decided == integer).float().mean() > 0.8
+    assert (decided == integer).float().mean() >= 0.9
