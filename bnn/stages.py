@@ -66,8 +66,8 @@ class Stage:
 
 
 DEFAULT_STAGES: tuple[Stage, ...] = (
-    Stage("float", Precision.FLOAT, epochs=60, learning_rate=3e-3, weight_decay=1e-5),
-    Stage("binary-activations", Precision.BINARY_ACTIVATIONS, epochs=40, learning_rate=2e-3, weight_decay=1e-5),
+    Stage("float", Precision.FLOAT, epochs=60, learning_rate=3e-3, weight_decay=0.01),
+    Stage("binary-activations", Precision.BINARY_ACTIVATIONS, epochs=40, learning_rate=2e-3, weight_decay=0.01),
     Stage("binary", Precision.BINARY, epochs=60, learning_rate=2e-3, weight_decay=0.0),
 )
 

@@ -41,7 +41,7 @@ PRESETS = {"s": KwsConfig(channels=96, blocks=6), "m": KwsConfig(channels=128, b
 
 
 def rounded_to_int8(weight: Tensor) -> Tensor:
-    """Weights (cout, cin, tap) as 255 steps an output channel, as export rounds them; the gradient passes (Jacob et al., 2018)."""
+    """Weights (cout, cin, tap) as 255 steps an output channel, as export rounds them; the gradient passes (Jacob, 2018)."""
     unit = weight.detach().abs().amax((1, 2), keepdim=True).clamp_min(1e-12) / 127
     return weight + ((weight / unit).round() * unit - weight).detach()
 
