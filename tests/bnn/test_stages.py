@@ -10,7 +10,7 @@ from bnn.stages import DEFAULT_STAGES, Stage, check_stages, reestimate_batch_nor
 
 def test_default_stages_go_from_float_over_activations_to_weights():
     assert [s.precision for s in DEFAULT_STAGES] == [Precision.FLOAT, Precision.BINARY_ACTIVATIONS, Precision.BINARY]
-    assert [s.weight_decay for s in DEFAULT_STAGES] == [1e-5, 1e-5, 0.0]
+    assert [s.weight_decay for s in DEFAULT_STAGES] == [0.01, 0.01, 0.0]
     assert all(s.clip == 1.5 for s in DEFAULT_STAGES)
     check_stages(DEFAULT_STAGES)
 
