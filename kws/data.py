@@ -378,7 +378,8 @@ def _checked_split(split: str | None, where: str) -> str:
 def _check(dataset: Dataset, allow_missing: bool) -> None:
     root, labels = dataset.root, dataset.labels
     if len(labels) < 2:
-        raise DataError(f"{root}: holds only label '{labels[0]}'; a classifier needs at least two, such as {UNKNOWN}")
+        found = f"only label '{labels[0]}'" if labels else "no labels"
+        raise DataError(f"{root}: {found}; a classifier needs at least two, such as {UNKNOWN}")
     if len(labels) > MAX_LABELS or len(set(labels)) < len(labels):
         raise DataError(f"{root}: {len(labels)} labels; at most {MAX_LABELS} are allowed, no two alike")
     counts = dataset.counts()
