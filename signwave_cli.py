@@ -11,6 +11,7 @@ import typer
 import device.cli
 import export.cli
 import kws.cli
+from export.console import note, show, table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,18 +35,18 @@ def run(
     ] = "native",
     json: device.cli.Json = False,
 ) -> None:
-    """Run a model on sound files with one of its interpreters and print the integers it gives.
+    """Run a model on sound files, centred in its window, with one of its interpreters and print the integers it gives.
 
     Example: signwave run model.swm yes.wav --on micropython
     """
     from device.run import run as run_clips
-    from export.console import show, table
     from export.format import read
     from kws.audio import fit_length, read_audio
 
     model = read(file)
-    length = model.ops[-1].taps * model.front_end.hop if model.front_end else 0
-    results = run_clips(file, [fit_length(read_audio(clip), length) for clip in clips], on)
+    front_end = model.listening()
+    length = model.ops[-1].taps * front_end.hop
+    results = run_clips(file, [fit_length(read_audio(clip, front_end.rate_hz), length) for clip in clips], on)
     rows = [[str(clip), r.label or "rejected", r.margin] for clip, r in zip(clips, results, strict=True)]
     value = {"on": on, "clips": [{"file": str(clip), **vars(r)} for clip, r in zip(clips, results, strict=True)]}
     show(value, table([f"on {on}", "label", "margin"], rows, 2), json)
@@ -54,15 +55,18 @@ def run(
 def main() -> None:
     """Exit status: 0 done; 1 the answer is no (not identical, say); 2 bad input or usage; 130 interrupted."""
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.showwarning = lambda message, *place: note(f"warning: {message}")
     # PyTorch's threads wait for each other by spinning: beside another busy program that costs ten times the time. Spin briefly.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # Ctrl-C, outside of the training loop, which has its own sentence
+            note("interrupted; the same command goes on where it stopped")
+        raise
     except Exception as error:
         status, message = explain(error)
-        print(message, file=sys.stderr)
+        note(message)
         sys.exit(status)
 
 

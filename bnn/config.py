@@ -56,6 +56,14 @@ def build(cls: type[T], values: dict, prefix: str = "") -> T:
         raise ConfigError(f"configuration is incomplete: {error}") from None
 
 
+def check_ranges(config, ranges: dict[str, tuple[float, float]], prefix: str = "") -> None:
+    """Raise ConfigError for a number of `config` outside its (least, greatest), ends included."""
+    for key, (low, high) in ranges.items():
+        value = getattr(config, key)
+        if not low <= value <= high:  # also not a number
+            raise ConfigError(f"{prefix}{key} is {value}, allowed are {low:g} to {high:g}")
+
+
 def to_dict(config) -> dict:
     """Nested plain values, for a run folder's config.json."""
     return dataclasses.asdict(config)

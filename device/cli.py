@@ -27,9 +27,11 @@ def verify(
     report = run_verify(file, inputs=inputs, seed=seed, progress=lambda name: note(f"running {name}"))
     for name, reason in report.skipped.items():
         note(f"not run: {name}: {reason}")
-    value = {"identical": report.identical, "interpreters": report.interpreters, "inputs": report.inputs}
+    value = vars(report)
     verdict = "identical, every bit" if report.identical else "DIFFERENT:\n  " + "\n  ".join(report.differences)
     lines = [f"{report.inputs} inputs through {len(report.interpreters)} interpreters: {verdict}"]
+    if report.skipped:
+        lines[0] += f" ({len(report.skipped)} interpreters could not run here)"
     lines += [f"  {name}" for name in report.interpreters]
     show(value, "\n".join(lines), json)
     if not report.identical:

@@ -14,7 +14,7 @@ import numpy as np
 from device.micropython import MicroPythonError, Target, native_module, package_files
 from export import native, reference
 from export.format import Model, decide, read
-from export.graph import FormatError, encode_graph
+from export.graph import encode_graph
 
 INTERPRETERS = ("reference", "native", "micropython")
 
@@ -43,8 +43,7 @@ def run(path: str | Path, clips: list[np.ndarray], on: str = "native") -> list[R
     if on not in INTERPRETERS:
         raise MicroPythonError(f"interpreter {on!r} does not exist; choose one of {', '.join(INTERPRETERS)}")
     model = read(path)
-    if model.front_end is None:
-        raise FormatError(f"{path}: has no front end, so it cannot listen to sound files")
+    model.listening()
     if on == "micropython":
         return _on_micropython(Path(path), clips)
     return [_decided(model, _scores(model, clip, on)) for clip in clips]

@@ -18,7 +18,7 @@ from export import reference
 from export.graph import FormatError, Operation, decode_graph, encode_graph
 
 MAGIC, VERSION = b"SWM\x1a", 1
-MAX_FILE, MAX_LABELS, MAX_LABEL_BYTES, MAX_METADATA = 1 << 20, 1024, 255, 4096
+MAX_FILE, MAX_LABELS, MAX_LABEL_BYTES, MAX_METADATA = 1 << 20, 512, 255, 4096
 METADATA, LABELS, FRONT_END, GRAPH, GOLDEN = 1, 2, 3, 4, 5
 _NAMES = {METADATA: "metadata", LABELS: "labels", FRONT_END: "front end", GRAPH: "graph", GOLDEN: "golden"}
 _HEADER = struct.Struct("<4sHHII")
@@ -101,6 +101,13 @@ class Model:
             self.golden = Golden.of(self.ops)
 
 
+    def listening(self) -> FrontEnd:
+        """The front end. Raises FormatError where the model reads features and cannot listen to sound."""
+        if self.front_end is None:
+            raise FormatError(f"model {self.metadata['name']!r} has no front end: it reads features, not sound")
+        return self.front_end
+
+
 def decide(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Top label and margin of integer results (..., label) as FORMAT.md 2.2 defines them."""
     scores = np.asarray(scores, np.int64)
@@ -149,20 +156,26 @@ def write(model: Model, path: str | os.PathLike) -> int:
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> int:
-    """Write bytes to a temporary file beside `path` and rename it, so that a reader never sees a half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    """Write bytes to a temporary file beside `path` and rename it, so that a reader never sees a half of it.
+
+    Returns the number of bytes; raises OSError naming `path`.
+    """
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
         with os.fdopen(handle, "wb") as f:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        temporary = None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        if temporary:
+            os.unlink(temporary)
     return len(data)
 
 

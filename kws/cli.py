@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from export.console import note, show, table
+from export.console import show, table
 
 app = typer.Typer(no_args_is_help=True, help="Spoken commands: from recordings, or from words alone, to a 1-bit model file.")
 
@@ -104,7 +104,7 @@ def evaluate(
     data: DataDir,
     split: Annotated[str, typer.Option(help="train, val or test. Choose on val; look at test once.")] = "test",
     label_column: LabelColumn = "",
-    seconds: Annotated[float, typer.Option(help="Clips are centred in this length.")] = 1.0,
+    seconds: Annotated[float | None, typer.Option(help="Clips are centred in this length; default: as in training.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Also draw the confusion matrix into this PNG.")] = None,
     json: Json = False,
 ) -> None:
@@ -112,13 +112,16 @@ def evaluate(
 
     Example: signwave kws eval model.swm --data recordings --split test
     """
-    from export.format import read
+    from export.format import FormatError, read
+    from kws.audio import RATE_HZ
     from kws.evaluate import evaluate as run_evaluation
     from kws.train import MODEL, evaluate_stages
 
     model = read(file / MODEL if file.is_dir() else file)
     dataset = open_data(data, model.labels, label_column, allow_missing=True)
-    waveforms, targets = dataset.waveforms(split, seconds)
+    if model.listening().rate_hz != RATE_HZ:
+        raise FormatError(f"{file}: listens at {model.front_end.rate_hz} Hz, recordings are read at {RATE_HZ}")
+    waveforms, targets = dataset.waveforms(split, float(model.metadata.get("seconds", 1)) if seconds is None else seconds)
     result = run_evaluation(model, waveforms, targets)
     if picture:
         result.plot(picture)
@@ -148,7 +151,7 @@ def classify(
     from kws.evaluate import classify as run_classify
 
     model = read(file)
-    found = [run_classify(model, read_audio(clip)) for clip in clips]
+    found = [run_classify(model, read_audio(clip, model.listening().rate_hz)) for clip in clips]
     value = {
         "clips": [
             {"file": str(clip), "label": f.label, "margin": f.margin, "at_s": f.at_s}
@@ -184,18 +187,11 @@ def load_preset(preset: str, overrides: list[str]):
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
         raise ConfigError(f"preset {preset!r} is neither one of {names} nor a file")
-    return load(TrainConfig, path, overrides)
+    return load(TrainConfig, path, overrides).check()
 
 
 def open_data(data: Path, labels: list[str] | str | None, label_column: str, allow_missing: bool = False):
-    """The data set, after saying on standard error what was found odd about it."""
-    import warnings
+    """The data set of a command."""
+    from kws.data import load_folder
 
-    from kws.data import DataWarning, load_folder
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DataWarning)
-        dataset = load_folder(data, labels, label_column or None, allow_missing=allow_missing)
-    for warning in caught:
-        note(f"warning: {warning.message}")
-    return dataset
+    return load_folder(data, labels, label_column or None, allow_missing=allow_missing)

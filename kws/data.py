@@ -32,7 +32,7 @@ BACKGROUND = "_background_noise_"
 GSC12_WORDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
 GSC12 = (*GSC12_WORDS, SILENCE, UNKNOWN)
 MAX_LABEL_BYTES = 255
-MAX_LABELS = 1024
+MAX_LABELS = 512
 
 _SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val"}
 _SPLIT_NAMES |= {"test": "test", "testing": "test", "eval": "test"}
@@ -87,6 +87,8 @@ class Dataset:
         Decoded audio is kept in the cache folder ($SIGNWAVE_CACHE or ~/.cache/signwave) and read again
         when a file's path, size or time changes. Raises AudioError naming the file, or DataError.
         """
+        if not 0.1 <= seconds <= 60:
+            raise DataError(f"clips of {seconds} seconds: give 0.1 to 60")
         clips = self.clips(split)
         index = {label: i for i, label in enumerate(self.labels)}
         targets = np.array([index[clip.label] for clip in clips], dtype=np.int64)
@@ -110,8 +112,8 @@ def load_folder(
     """Open a folder of `label/*.wav|flac|ogg`, with or without a `manifest.csv`, or the official Speech Commands.
 
     labels: None for all that are found (sorted, `_silence_` and `_unknown_` last), a list whose order is kept, or
-        "gsc12" for the usual ten words, `_silence_` and `_unknown_` (Warden, 2018). Where the list holds
-        `_unknown_`, all other words fold into it; otherwise they are left out.
+        "gsc12" for the usual ten words, `_silence_` and `_unknown_` (Warden, 2018). Where the list holds `_unknown_`,
+        all other words fold into it, for those twelve labels as many as a word has clips; otherwise they are left out.
     label_column: the manifest's column to read labels from; rows with nothing there are left out.
     seed: chooses the speakers of the splits where none are given, and the `_unknown_` and `_silence_` subsets.
     allow_missing: accept labels without a single clip, as when a model is tried on a part of its words.
@@ -121,7 +123,8 @@ def load_folder(
     clips = load_clips(root, label_column, seed)
     if labels is not None:
         wanted = list(GSC12) if labels == "gsc12" else [check_label(label, "labels") for label in labels]
-        clips = _select(clips, wanted, seed, limit_unknown=labels == "gsc12")
+        _warn_of_left_out(root, clips, wanted)
+        clips = _select(clips, wanted, seed, limit_unknown=set(wanted) == set(GSC12))
         if SILENCE in wanted and not any(clip.label == SILENCE for clip in clips):
             clips += _cut_background(root, clips, len(wanted) - 1, seed)
     else:
@@ -386,12 +389,21 @@ def _check(dataset: Dataset, allow_missing: bool) -> None:
     empty = [label for label in labels if not any(counts[split][label] for split in SPLITS)]
     if len(empty) == len(labels) or (empty and not allow_missing):
         raise DataError(f"{root}: no recordings of {_some(empty)}; record some or leave the label out")
+    if empty:
+        warnings.warn(f"{root}: no clips of {_some(empty)}: nothing is measured for them", DataWarning, stacklevel=3)
     for split in SPLITS:
         absent = [label for label in labels if label not in empty and not counts[split][label]]
         if absent:
             text = f"{root}: split '{split}' has no clip of {_some(absent)}; add recordings of more speakers"
             warnings.warn(text, DataWarning, stacklevel=3)
     _warn_of_shared_speakers(dataset)
+
+
+def _warn_of_left_out(root: Path, clips: list[Clip], wanted: list[str]) -> None:
+    out = [clip.label for clip in clips if clip.label not in wanted]
+    if out and UNKNOWN not in wanted:
+        text = f"{root}: {len(out)} clips of {_some(sorted(set(out)))} are left out: no such label is wanted"
+        warnings.warn(text, DataWarning, stacklevel=3)
 
 
 def _warn_of_shared_speakers(dataset: Dataset) -> None:
@@ -407,6 +419,8 @@ def _warn_of_shared_speakers(dataset: Dataset) -> None:
 
 def _warn_of_silence(clips: list[Clip], samples: np.ndarray) -> None:
     silent = [str(c.path) for c, row in zip(clips, samples, strict=True) if c.label != SILENCE and not row.any()]
+    if silent and len(silent) == sum(clip.label != SILENCE for clip in clips):
+        raise DataError(f"all {len(silent)} clips hold only digital silence, such as {silent[0]}; record them again")
     if silent:
         text = f"{len(silent)} clips hold only digital silence; record them again or remove them: {_some(silent)}"
         warnings.warn(text, DataWarning, stacklevel=3)

@@ -4,6 +4,7 @@ result = evaluate(format.read("model.swm"), waveforms, targets)
 print(result); result.plot("confusion.png")
 """
 
+import io
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export import native
-from export.format import Model, decide
+from export.format import Model, decide, write_atomically
 from export.graph import encode_graph
 from kws.audio import fit_length
 from kws.frontend import extract
@@ -87,8 +88,10 @@ class Evaluation:
         axes.set_yticks(range(len(self.labels)), self.labels)
         for i, j in zip(*np.nonzero(share >= 0.5), strict=True):
             axes.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=7, color="w" if share[i, j] > 50 else "k")
-        figure.savefig(path, dpi=110)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
         plt.close(figure)
+        write_atomically(path, buffer.getbuffer())
 
 
 def scores(model: Model, features: np.ndarray) -> np.ndarray:
@@ -110,7 +113,7 @@ def scores(model: Model, features: np.ndarray) -> np.ndarray:
 
 def evaluate(model: Model, waveforms: np.ndarray, targets: np.ndarray) -> Evaluation:
     """Decide waveforms (clip, sample) int16 by the front end and the integer graph; targets (clip,) index model.labels."""
-    top, _ = decide(scores(model, extract(waveforms, model.front_end)))
+    top, _ = decide(scores(model, extract(waveforms, model.listening())))
     return Evaluation.of(model.labels, targets, top)
 
 
@@ -126,7 +129,7 @@ class Decision:
 def classify(model: Model, samples: np.ndarray) -> Decision:
     """Decide a recording (sample,) int16. One no longer than the window is decided at its end, as in training;
     in a longer one the decision with the greatest margin counts, `_silence_` and `_unknown_` only where nothing else is."""
-    window = model.ops[-1].taps * model.front_end.hop
+    window = model.ops[-1].taps * model.listening().hop
     if len(samples) < window:
         samples = fit_length(samples, window)
     features = native.log_mel(samples, model.front_end.encode())
@@ -141,6 +144,4 @@ def classify(model: Model, samples: np.ndarray) -> Decision:
 
 def save_json(path: str | os.PathLike, value: dict) -> None:
     """Write JSON whole or not at all."""
-    from export.format import write_atomically
-
     write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())

@@ -11,7 +11,9 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -36,8 +38,11 @@ def augmented(waveforms: np.ndarray, noises: list[np.ndarray], config: AugmentCo
 class FeatureSet:
     """Augmented features (variant, clip, frame, band) int8, mapped from a file, and how to make their waveforms again."""
 
-    def __init__(self, features: np.ndarray, waveforms: np.ndarray, noises: list[np.ndarray], config: AugmentConfig, seed: int):
-        self.features, self._inputs, self._config, self._seed = features, (waveforms, noises), config, seed
+    def __init__(
+        self, features: np.ndarray, digest: str, waveforms: np.ndarray, noises: list[np.ndarray], config: AugmentConfig, seed: int
+    ):
+        self.features, self.digest = features, digest  # the digest names all that the features were made from
+        self._inputs, self._config, self._seed = (waveforms, noises), config, seed
 
     def waveforms(self, variant: int) -> np.ndarray:
         """The augmented audio (clip, sample) int16 that a variant's features came from."""
@@ -49,12 +54,13 @@ class FeatureSet:
     ) -> "FeatureSet":
         """Compute what the cache does not hold yet, with progress on standard error."""
         shape = (variants, len(waveforms), waveforms.shape[1] // front_end.hop, front_end.bands)
-        path = cache_folder() / f"features-{_key(waveforms, front_end, noises, config, shape, seed)}.npy"
+        digest = _digest(waveforms, front_end, noises, config, shape, seed)
+        path = cache_folder() / f"features-{digest}.npy"
         done = path.with_suffix(".done")
         if not (path.exists() and done.exists()):
             path.parent.mkdir(parents=True, exist_ok=True)
             done.unlink(missing_ok=True)
-            np.lib.format.open_memmap(path, "w+", np.int8, shape).flush()
+            _reserve(path, shape)
             done.write_text("[]")
         finished = json.loads(done.read_text())
         todo = [v for v in range(variants) if v not in finished]
@@ -65,7 +71,22 @@ class FeatureSet:
                 finished.append(v)
                 write_atomically(done, json.dumps(finished).encode())
             _work.clear()
-        return cls(np.load(path, mmap_mode="r"), waveforms, noises, config, seed)
+        return cls(np.load(path, mmap_mode="r"), digest, waveforms, noises, config, seed)
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+    """Make the file whole at once: a disk that is too full says so here, not where a worker writes to a mapping."""
+    try:
+        np.lib.format.open_memmap(path, "w+", np.int8, shape).flush()
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
 
 
 def _in_processes(function, items: list) -> Iterator:
@@ -73,7 +94,7 @@ def _in_processes(function, items: list) -> Iterator:
     if (os.cpu_count() or 1) == 1:
         yield from map(function, items)
         return
-    with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
+    with multiprocessing.get_context("fork").Pool(os.cpu_count(), _ignore_interrupts) as pool:
         yield from pool.imap_unordered(function, items)
 
 
@@ -86,7 +107,7 @@ def _one_variant(variant: int) -> int:
     return variant
 
 
-def _key(waveforms, front_end, noises, config, shape, seed) -> str:
+def _digest(waveforms, front_end, noises, config, shape, seed) -> str:
     """A digest of all that the features follow from; a short probe stands for the front end's code."""
     h = hashlib.sha256(repr((front_end, config, shape, seed)).encode())
     probe = np.random.default_rng(0).integers(-9000, 9000, (1, 3200)).astype(np.int16)

@@ -1,6 +1,6 @@
 """The student: a causal 1-bit temporal convolution network with int16 shortcuts, int8 stem and head.
 
-    net = KwsNet(PRESETS["m"], labels=12)
+    net = KwsNet(KwsConfig(channels=128, blocks=8), labels=12)
     logits = net(features)                    # (batch, label) from int8 log-mel (batch, frame, band)
     ops = lower(net, stream_peak(net, features))      # the integer graph
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bnn.layers import BinaryConv1d, RPReLU
 from export.graph import Operation, SumWindow
 from export.lower import Stream, conv_1b, conv_i8, dense_i8, logit_unit
+from kws.frontend import BANDS
 
 INPUT_SCALE = 1 / 64  # int8 log-mel to about unit variance
 SILENCE = -128  # what the front end gives for digital silence, and what fills the past
@@ -32,12 +33,8 @@ class KwsConfig:
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     stem_taps: int = 3
     window: int = 50
-    bands: int = 40
     estimator: str = "ste"
     dropout: float = 0.1
-
-
-PRESETS = {"s": KwsConfig(channels=96, blocks=6), "m": KwsConfig(channels=128, blocks=8)}
 
 
 def rounded_to_int8(weight: Tensor) -> Tensor:
@@ -66,7 +63,7 @@ class KwsNet(nn.Module):
         super().__init__()
         self.config = config
         c = config.channels
-        self.stem = nn.Conv1d(config.bands, c, config.stem_taps, bias=False)
+        self.stem = nn.Conv1d(BANDS, c, config.stem_taps, bias=False)
         self.stem_norm = nn.BatchNorm1d(c)
         dilations = [config.dilations[i % len(config.dilations)] for i in range(config.blocks)]
         self.blocks = nn.ModuleList(Block(c, config.taps, d, config.estimator) for d in dilations)
@@ -112,7 +109,7 @@ def lower(net: KwsNet, peak: float) -> list[Operation]:
     return [*ops, SumWindow(net.head.out_features, net.head.out_features, net.config.window)]
 
 
-def metadata_of(net: KwsNet, ops: list[Operation], name: str) -> dict[str, str]:
-    """What a file says of itself: its name, and what one unit of its integer result is worth as a logit."""
+def metadata_of(net: KwsNet, ops: list[Operation], name: str, seconds: float) -> dict[str, str]:
+    """What a file says of itself: its name, the length of its training clips, what one unit of its result is worth as a logit."""
     unit = logit_unit(net.head, HEAD_CEILING, ops[-2], net.config.window)
-    return {"name": name, "task": "keyword", "logit_unit": f"{unit:.6g}"}
+    return {"name": name, "task": "keyword", "seconds": f"{seconds:g}", "logit_unit": f"{unit:.6g}"}

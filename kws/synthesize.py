@@ -195,6 +195,8 @@ def _plan(
     """All recipes, each drawn from (seed, label, index) alone: more clips leave the first ones as they are."""
     if clips_per_label < len(SPLITS):
         raise SynthesisError(f"{clips_per_label} clips a label are too few: the three splits need one each")
+    if not labels:
+        raise SynthesisError("no commands to speak: name at least one word")
     phrases = dict(labels) if isinstance(labels, Mapping) else {word: [word] for word in labels}
     for label, spoken in phrases.items():
         check_label(label, "labels")

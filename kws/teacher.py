@@ -172,9 +172,12 @@ def load_teacher(name_or_dir: str | os.PathLike[str], labels: Sequence[str]) -> 
     Classes and labels match by name, whatever the case; classes that match none go to `_unknown_`.
     Raises TeacherError: no such model, no network, not a classifier, or labels without a class.
     """
+    disable_progress_bar()
     name = os.fspath(name_or_dir)
     folder = Path(name)
     local = folder.is_dir()
+    if not local and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
+        raise TeacherError(f"{name}: no such folder; a hub name looks like MIT/ast-finetuned-speech-commands-v2")
     if local and not (folder / "config.json").exists():
         raise TeacherError(f"{name}: holds no config.json; give the folder that save_pretrained wrote")
     if local and _is_own(folder / "config.json"):

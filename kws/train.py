@@ -6,6 +6,8 @@ The run folder holds config.json, metrics.jsonl, curves.png, the weights of ever
 model.swm with its report. An interrupted training resumes from it with the same call.
 """
 
+import hashlib
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,23 +17,26 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bnn.config import build, to_dict
+from bnn.binarize import ESTIMATORS
+from bnn.config import ConfigError, build, check_ranges, to_dict
 from bnn.distill import Distiller
 from bnn.layers import Precision
 from bnn.stages import Stage
 from bnn.training import TrainingError, fit
 from export.console import note
-from export.format import Model, write
+from export.format import Model, write, write_atomically
+from export.graph import MAX_CHANNELS, MAX_DILATION, MAX_OPS, MAX_TAPS, MAX_WINDOW, FormatError, encode_graph
 from kws.augment import AugmentConfig, noise_bank, spec_augment
 from kws.data import Dataset
 from kws.evaluate import Evaluation, evaluate, save_json
 from kws.features import FeatureSet
 from kws.frontend import extract, log_mel_front_end
 from kws.models import KwsConfig, KwsNet, lower, metadata_of, stream_peak
-from kws.teacher import Teacher, build_teacher, load_teacher
+from kws.teacher import SIZES, Teacher, build_teacher, load_teacher
 
 MODEL, EXPORT, TRANSFORMER = "model.swm", "export.json", "transformer"
 MASK = 12  # the mean of log-mel over augmented speech: what SpecAugment puts into its stripes
@@ -65,10 +70,25 @@ class TrainConfig:
     label_smoothing: float = 0.05
     temperature: float = 3.0
     distill: float = 0.5
+    patience: int = 0
     time_masks: int = 2
     time_width: int = 8
     band_masks: int = 2
     band_width: int = 5
+
+    def check(self) -> "TrainConfig":
+        """Raise ConfigError for a value that no training can use; else return self."""
+        check_ranges(self, _RANGES)
+        check_ranges(self.model, _MODEL_RANGES, "model.")
+        check_ranges(self.teacher, _TEACHER_RANGES, "teacher.")
+        if self.model.estimator not in ESTIMATORS or self.teacher.size not in SIZES:
+            known = f"model.estimator: {', '.join(ESTIMATORS)}; teacher.size: {', '.join(SIZES)}"
+            raise ConfigError(f"{self.model.estimator!r} or {self.teacher.size!r} is not known; valid are {known}")
+        if not self.model.dilations or not all(1 <= d <= MAX_DILATION for d in self.model.dilations):
+            raise ConfigError(f"model.dilations is {list(self.model.dilations)}, a list of 1 to {MAX_DILATION} is needed")
+        if not self.float_epochs + self.activation_epochs + self.binary_epochs:
+            raise ConfigError("float_epochs, activation_epochs and binary_epochs are all 0: nothing would be learned")
+        return self
 
     def stages(self) -> list[Stage]:
         """Real numbers, then binary activations, then all binary; a stage of no epochs is left out."""
@@ -84,6 +104,16 @@ class TrainConfig:
             for name, precision, epochs, rate, decay, annealing in stages
             if epochs
         ]
+
+
+_EPOCHS = (0, 100_000)
+_RANGES = {"seed": (0, 2**31), "seconds": (0.2, 10), "variants": (1, 1000), "batch_size": (2, 65536), "float_epochs": _EPOCHS,
+           "activation_epochs": _EPOCHS, "binary_epochs": _EPOCHS, "learning_rate": (1e-7, 1), "weight_decay": (0, 1),
+           "label_smoothing": (0, 0.9), "temperature": (0.1, 100), "distill": (0, 1), "patience": _EPOCHS, "time_masks": (0, 20),
+           "time_width": (0, 500), "band_masks": (0, 20), "band_width": (0, 40)}  # fmt: skip
+_MODEL_RANGES = {"channels": (4, MAX_CHANNELS), "blocks": (1, MAX_OPS - 3), "taps": (1, MAX_TAPS), "stem_taps": (1, MAX_TAPS),
+                 "window": (1, MAX_WINDOW), "dropout": (0, 0.9)}  # fmt: skip
+_TEACHER_RANGES = {"epochs": (1, 100_000), "learning_rate": (1e-7, 1), "weight_decay": (0, 1)}
 
 
 class Batches:
@@ -162,26 +192,30 @@ def answers(net: nn.Module, features: Tensor, batch: int = 256) -> Tensor:
     return torch.cat([net(part.to(device)).argmax(1).cpu() for part in features.split(batch)])
 
 
-def train_teacher(data: Data, run_dir: Path, config: TrainConfig) -> Teacher:
+def train_teacher(data: Data, run_dir: Path, config: TrainConfig, settings: dict) -> Teacher:
     """Train the small Transformer on the student's own features; it is kept in `run_dir`/transformer, ready for --teacher."""
     t = config.teacher
     torch.manual_seed(config.seed)
     teacher = build_teacher(data.labels, data.val_features.shape[2], data.val_features.shape[1], t.size)
     stages = [Stage("teacher", Precision.FLOAT, t.epochs, t.learning_rate, t.weight_decay)]
     batches = Batches(data.train.features, data.targets, config)
-    fit(teacher, stages, batches, data.accuracy, run_dir, loss=StudentLoss(config, False), seed=config.seed, config=to_dict(t))
+    fit(teacher, stages, batches, data.accuracy, run_dir, loss=StudentLoss(config, False), seed=config.seed, config=settings)
     teacher.save(run_dir / TRANSFORMER)
     return teacher.eval()
 
 
 @torch.no_grad()
 def teacher_logits(teacher: Teacher, data: Data, path: Path) -> np.ndarray:
-    """The teacher's answers (variant, clip, label) float16 to every training variant, kept in `path`."""
+    """The teacher's answers (variant, clip, label) float16 to every training variant, kept beside `path`.
+
+    The file's name holds a digest of the teacher and of the features: answers of others are never taken for these.
+    """
     variants, clips = data.train.features.shape[:2]
-    if path.exists():
-        cached = np.load(path, mmap_mode="r")
-        if cached.shape == (variants, clips, len(data.labels)):
-            return cached
+    path = path.with_name(f"{path.name}-{_digest_of(teacher, data.train.digest)}.npy")
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError):
+        pass  # not there, or damaged
     out = np.empty((variants, clips, len(data.labels)), np.float16)
     for v in track(range(variants), "teacher answers", console=Console(stderr=True)):
         audio = data.train.waveforms(v) if teacher.needs_waveforms else None
@@ -189,9 +223,18 @@ def teacher_logits(teacher: Teacher, data: Data, path: Path) -> np.ndarray:
             features = torch.from_numpy(np.array(data.train.features[v, i : i + 256]))
             waveforms = None if audio is None else torch.from_numpy(audio[i : i + 256])
             out[v, i : i + 256] = teacher.logits(waveforms, features).float().cpu().numpy()
-    np.save(path.with_suffix(".tmp.npy"), out)
-    path.with_suffix(".tmp.npy").replace(path)
+    buffer = io.BytesIO()
+    np.save(buffer, out)
+    write_atomically(path, buffer.getbuffer())
     return out
+
+
+def _digest_of(module: nn.Module, salt: str) -> str:
+    """Names a network by its weights."""
+    h = hashlib.sha256(salt.encode())
+    for name, tensor in module.state_dict().items():
+        h.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return h.hexdigest()[:16]
 
 
 class FloatTwin(Teacher):
@@ -214,7 +257,7 @@ def better_logits(teacher: Teacher, logits: np.ndarray, data: Data, net: KwsNet,
     twin.load_state_dict(load_file(run_dir / "float.safetensors"))
     percent = [data.accuracy_of(each) for each in (teacher, FloatTwin(twin))]
     note(f"validation: teacher {percent[0]:.1f} %, float twin {percent[1]:.1f} %: the better one teaches the binary stages")
-    return logits if percent[0] >= percent[1] else teacher_logits(FloatTwin(twin), data, run_dir / "logits-float.npy")
+    return logits if percent[0] >= percent[1] else teacher_logits(FloatTwin(twin), data, run_dir / "logits-float")
 
 
 @dataclass
@@ -239,18 +282,22 @@ def train(
 ) -> TrainResult:
     """Train a student and export it. `teacher`: a loaded one; else one is trained in the run folder, unless not `taught`."""
     run_dir = Path(run_dir)
+    config.check()
+    check_exportable(config, len(dataset.labels))
     run_dir.mkdir(parents=True, exist_ok=True)
     data = Data.prepare(dataset, config, noise_dir)
+    # What a resumed training must find unchanged, besides its own settings.
+    settings = {**to_dict(config), "labels": data.labels, "features": data.train.digest}
     logits = None
     if taught:
         home = run_dir / "teacher"
         home.mkdir(parents=True, exist_ok=True)
-        teacher = teacher or train_teacher(data, home, config)
-        logits = teacher_logits(teacher, data, home / f"logits-{config.seed}.npy")
+        teacher = teacher or train_teacher(data, home, config, settings)
+        settings["taught_by"] = _digest_of(teacher, "")
+        logits = teacher_logits(teacher, data, home / "logits")
     torch.manual_seed(config.seed)
     net = KwsNet(config.model, len(data.labels))
     batches = Batches(data.train.features, data.targets, config, logits)
-    settings = {**to_dict(config), "labels": data.labels}
     loss = StudentLoss(config, taught)
 
     def on_stage(stage: Stage) -> None:
@@ -258,10 +305,20 @@ def train(
             batches.logits = better_logits(teacher, logits, data, net, run_dir)
 
     fitted = fit(
-        net, config.stages(), batches, data.accuracy, run_dir, loss=loss, seed=config.seed, config=settings, on_stage=on_stage
+        net,
+        config.stages(),
+        batches,
+        data.accuracy,
+        run_dir,
+        loss=loss,
+        seed=config.seed,
+        patience=config.patience or None,
+        config=settings,
+        on_stage=on_stage,
     )
     calibration = torch.from_numpy(np.array(data.train.features[0, :512]))
-    recipe = {"name": name or run_dir.name, "labels": data.labels, "peak": stream_peak(net.cpu(), calibration)}
+    peak = stream_peak(net.cpu(), calibration)
+    recipe = {"name": name or run_dir.name, "labels": data.labels, "peak": peak, "seconds": config.seconds}
     save_json(run_dir / EXPORT, recipe)
     model, size = export_run(run_dir, run_dir / MODEL)
     return TrainResult(run_dir / MODEL, size, fitted.best, evaluate(model, data.val_waveforms, data.val_targets.numpy()))
@@ -273,11 +330,22 @@ def load_run(run_dir: str | Path, stage: str = "model") -> tuple[KwsNet, dict]:
     weights = run_dir / f"{stage}.safetensors"
     if not (run_dir / EXPORT).exists() or not weights.exists():
         raise TrainingError(f"{run_dir} holds no finished training ({EXPORT} or {weights.name} is missing): run kws train first")
-    recipe = json.loads((run_dir / EXPORT).read_text())
-    config = json.loads((run_dir / "config.json").read_text())["config"]
-    net = KwsNet(build(KwsConfig, config["model"]), len(recipe["labels"]))
-    net.load_state_dict(load_file(weights))
+    try:
+        recipe = json.loads((run_dir / EXPORT).read_text())
+        config = json.loads((run_dir / "config.json").read_text())["config"]
+        net = KwsNet(build(KwsConfig, config["model"]), len(recipe["labels"]))
+        net.load_state_dict(load_file(weights))
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise TrainingError(f"{run_dir} is damaged ({type(error).__name__}: {error}): train again") from None
     return net.eval(), recipe
+
+
+def check_exportable(config: TrainConfig, labels: int) -> None:
+    """Raise ConfigError where the file format could not hold the network: before hours of training, not after."""
+    try:
+        encode_graph(lower(KwsNet(config.model, labels), 1.0))
+    except FormatError as error:
+        raise ConfigError(f"the model file cannot hold this network: {error}") from None
 
 
 def evaluate_stages(run_dir: str | Path, waveforms: np.ndarray, targets: np.ndarray) -> dict[str, Evaluation]:
@@ -300,5 +368,5 @@ def export_run(run_dir: str | Path, path: str | Path) -> tuple[Model, int]:
     net, recipe = load_run(run_dir)
     ops = lower(net, recipe["peak"])
     labels = recipe["labels"]
-    model = Model(metadata_of(net, ops, recipe["name"]), labels, [0] * len(labels), log_mel_front_end(), ops)
+    model = Model(metadata_of(net, ops, recipe["name"], recipe["seconds"]), labels, [0] * len(labels), log_mel_front_end(), ops)
     return model, write(model, path)

@@ -3,7 +3,8 @@ import torch
 
 from bnn.layers import Precision, binary_layers, set_precision
 from export.graph import state_size
-from kws.models import PRESETS, KwsConfig, KwsNet, lower, stream_peak
+from kws.cli import load_preset
+from kws.models import KwsConfig, KwsNet, lower, stream_peak
 
 TINY = KwsConfig(channels=32, blocks=3, window=10)
 
@@ -33,7 +34,7 @@ def test_the_network_is_causal():
 
 def test_presets_have_the_sizes_they_are_known_for():
     for name, bits in (("s", 165_888), ("m", 393_216)):
-        net = KwsNet(PRESETS[name], 12)
+        net = KwsNet(load_preset(name, []).model, 12)
         assert sum(layer.weight.numel() for layer in binary_layers(net)) == bits
         ops = lower(net, stream_peak(net, features(frames=50)))
         assert state_size(ops) < 8 * 1024 - 4500  # what the front end leaves of 8 KiB

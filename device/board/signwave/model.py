@@ -271,7 +271,7 @@ def _metadata(raw):
 def _labels(raw):
     """(labels, thresholds) of the labels section."""
     count = u16(raw, 0) if len(raw) >= 4 else 0
-    if not 1 <= count <= 1024 or u16(raw, 2) or len(raw) < 4 + 6 * count:
+    if not 1 <= count <= 512 or u16(raw, 2) or len(raw) < 4 + 6 * count:
         raise ValueError(f"labels: {count} labels in {len(raw)} bytes")
     thresholds, labels, at = [i32(raw, 4 + 4 * i) for i in range(count)], [], 4 + 4 * count
     for i in range(count):
