@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ import pytest
 import soundfile
 
 import signwave_cli
-from export.format import encode, read
+from device.micropython import Target
+from export.format import Model, encode, read, write
+from export.graph import SumWindow
 from tests.export.strategies import tiny_model
 from tests.kws.tones import LABELS, TINY, write_tones
 
@@ -202,20 +207,162 @@ def test_a_full_disk_leaves_nothing_half_written(signwave, run, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tones, tmp_path):
-    import signal
-    import time
-
-    command = [sys.executable, "-m", "signwave_cli", "kws", "train", "--data", tones, "--out", tmp_path / "r", "--preset", "demo"]
-    command += [*SETTINGS, "--set", "float_epochs=200", "--teacher", "none"]
-    process = subprocess.Popen(
-        [str(p) for p in command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+def start_training(tones, out, *settings):
+    command = [
+        sys.executable,
+        "-m",
+        "signwave_cli",
+        "kws",
+        "train",
+        "--data",
+        tones,
+        "--out",
+        out,
+        "--preset",
+        "demo",
+        "--teacher",
+        "none",
+    ]
+    command = [str(part) for part in [*command, *SETTINGS, *(p for value in settings for p in ("--set", value))]]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1], start_new_session=True
     )
+
+
+def interrupt_when(process, condition) -> str:
+    """Press Ctrl-C, as a terminal does it to the whole group, once the condition holds; the standard error."""
     deadline = time.time() + 120
-    while not (tmp_path / "r" / "checkpoint.pt").exists() and time.time() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    while not condition() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in err and "resumes" in err
-    epochs = len((tmp_path / "r" / "metrics.jsonl").read_text().splitlines())
-    assert 1 <= epochs < 200
+    assert process.returncode == 130 and "Traceback" not in err, err
+    return err
+
+
+def test_ctrl_c_while_training_ends_with_130_and_the_same_command_goes_on(tones, tmp_path):
+    settings = ["float_epochs=30", "activation_epochs=0", "binary_epochs=1"]
+    err = interrupt_when(start_training(tones, tmp_path / "r", *settings), (tmp_path / "r" / "checkpoint.pt").exists)
+    done = len((tmp_path / "r" / "metrics.jsonl").read_text().splitlines())
+    assert "resumes" in err and 1 <= done < 31
+    again = start_training(tones, tmp_path / "r", *settings)
+    _, err = again.communicate(timeout=200)
+    assert again.returncode == 0, err
+    rows = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [*range(1, 31), 1] and f"float {done}/30" not in err
+
+
+def test_ctrl_c_while_augmenting_says_that_the_same_command_goes_on(tones, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGNWAVE_CACHE", str(tmp_path / "cache"))
+    begun = lambda: any((tmp_path / "cache").glob("features-*.done"))  # noqa: E731
+    err = interrupt_when(start_training(tones, tmp_path / "r", "variants=900"), begun)
+    assert "the same command goes on" in err
+
+
+def test_a_run_does_not_go_on_with_other_recordings(signwave, run, tmp_path):
+    other = write_tones(tmp_path / "other", speakers=15, seed=5)
+    message = refused(signwave, "kws", "train", "--data", other, "--out", run, "--preset", "demo", *SETTINGS)
+    assert "features" in message
+
+
+USELESS = """
+batch_size=0 variants=0 seconds=0 seconds=nan learning_rate=-1 temperature=0 distill=2 seed=-1 float_epochs=-1 label_smoothing=2
+model.channels=0 model.channels=600 model.blocks=70 model.taps=0 model.window=0 model.window=300 model.dropout=2 model.dilations=[]
+model.dilations=[64,64] model.estimator=foo teacher.size=huge
+"""
+
+
+@pytest.mark.parametrize("setting", USELESS.split())
+def test_settings_that_no_training_can_use_are_refused_before_it(signwave, tones, tmp_path, setting):
+    taps = ["--set", "model.taps=9"] if "64,64" in setting else []
+    message = refused(signwave, "kws", "train", "--data", tones, "--out", tmp_path / "r", "--set", setting, *taps)
+    assert "Usage" not in message and not (tmp_path / "r").exists()
+
+
+def test_a_damaged_run_folder_is_named(signwave, run, tmp_path):
+    for name, content in (("export.json", "{"), ("config.json", "{}"), ("model.safetensors", "x")):
+        copy = tmp_path / name
+        shutil.copytree(run, copy)
+        (copy / name).write_text(content)
+        assert "is damaged" in refused(signwave, "export", copy, "-o", tmp_path / "m.swm")
+
+
+def test_a_cache_on_a_full_disk_is_named(signwave, tones, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("SIGNWAVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    message = refused(signwave, "kws", "train", "--data", tones, "--out", tmp_path / "r", "--preset", "demo", *SETTINGS)
+    assert "features-" in message and "No space left" in message
+    assert not list((tmp_path / "cache").glob("features-*"))
+
+
+def test_clips_of_unknown_labels_are_left_out_with_a_warning(signwave, run, tmp_path):
+    root = write_tones(tmp_path / "t", speakers=10)
+    table = (root / "manifest.csv").read_text().replace(",high,", ",tall,")
+    (root / "manifest.csv").write_text(table)
+    status, _, err = signwave("kws", "eval", run / "model.swm", "--data", root)
+    assert status == 0 and "'tall' are left out" in err and "no clips of 'high'" in err and ".py" not in err
+
+
+def test_a_model_without_front_end_cannot_listen(signwave, tones, tmp_path):
+    write(Model({"name": "deaf"}, ["a"], [0], None, [SumWindow(1, 1, 2)]), tmp_path / "deaf.swm")
+    clip = tones / "high" / "s0_0.wav"
+    for command in (["kws", "classify"], ["run"]):
+        assert "no front end" in refused(signwave, *command, tmp_path / "deaf.swm", clip)
+
+
+def test_bad_options_are_refused(signwave, run, tones, tiny, tmp_path):
+    assert "split 'tset'" in refused(signwave, "kws", "eval", run / "model.swm", "--data", tones, "--split", "tset")
+    assert "seconds" in refused(signwave, "kws", "eval", run / "model.swm", "--data", tones, "--seconds", "nan")
+    assert "gpu" in refused(signwave, "run", tiny, tones / "high" / "s0_0.wav", "--on", "gpu")
+    assert "z80" in refused(signwave, "bench", tiny, "--chip", "z80")
+    assert "--inputs" in refused(signwave, "verify", tiny, "--inputs", "0")
+    assert "name at least one word" in refused(signwave, "kws", "synthesize", tmp_path / "s", "--words", "")
+    assert "no such folder" in refused(
+        signwave, "kws", "train", "--data", tones, "--out", tmp_path / "r", "--teacher", "runs/none/teacher/transformer"
+    )
+
+
+def test_synthesize_writes_a_data_set(signwave, tmp_path):
+    status, out, _ = signwave("kws", "synthesize", tmp_path / "s", "--words", "yes,no", "--clips", "10", "--json")
+    counts = json.loads(out)["counts"]
+    assert status == 0 and set(counts["train"]) == {"yes", "no", "_silence_", "_unknown_"}
+    assert sum(counts[split]["yes"] for split in counts) == 10
+
+
+needs_pc, needs_rv32 = (
+    pytest.mark.skipif(
+        bool(Target(name).missing()) and not os.environ.get("SIGNWAVE_REQUIRE_TOOLCHAIN"),
+        reason=f"no {name}; make toolchain",
+    )
+    for name in ("pc", "rv32")
+)
+
+
+@needs_pc
+def test_verify_prints_exactly_one_object(signwave, tiny):
+    status, out, err = signwave("verify", tiny, "--inputs", "2", "--json")
+    value = json.loads(out)
+    assert status == 0 and value["identical"] is True and value["inputs"] == 3 and "running reference" in err
+    assert {"reference", "native", "micropython-portable", "micropython-x64"} <= set(value["interpreters"])
+
+
+@needs_pc
+def test_run_on_micropython_gives_the_same_integers(signwave, run, tones):
+    clip = tones / "low" / "s14_0.wav"
+    results = [
+        json.loads(signwave("run", run / "model.swm", clip, "--on", on, "--json")[1])["clips"] for on in ("native", "micropython")
+    ]
+    assert results[0] == results[1]
+
+
+@needs_rv32
+def test_bench_prints_the_promised_keys(signwave, tiny):
+    status, out, _ = signwave("bench", tiny, "--chip", "rv32imc", "--json")
+    value = json.loads(out)
+    assert status == 0 and value["instructions_per_second_of_audio"] > value["front_end_instructions_per_frame"] > 10_000
+    assert value["code_bytes"] < 12 * 1024 and value["ram_bytes"] < 8 * 1024
+    assert [layer["name"] for layer in value["layers"]] == ["conv_i8", "conv_1b", "dense_i8", "sum_window"]
+    assert all({"binary_macs", "int8_macs", "instructions"} <= layer.keys() for layer in value["layers"])

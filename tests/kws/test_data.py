@@ -305,3 +305,17 @@ def test_a_download_without_a_network_says_what_to_do(tmp_path, monkeypatch):
 def test_reading_sound_does_not_start_torch():
     code = "import sys, kws.data; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=os.path.dirname(os.path.dirname(kws.data.__file__)))
+
+
+def test_the_twelve_class_task_is_the_same_by_name_and_by_its_labels(tmp_path):
+    fill(tmp_path, [*GSC12[:10], "bird", "cat", "dog"], speakers=10, takes=1)
+    by_name, by_list = (load_folder(tmp_path, labels, allow_missing=True) for labels in ("gsc12", list(GSC12)))
+    assert by_name.counts() == by_list.counts() and 0 < by_name.counts()["train"]["_unknown_"] <= 10
+
+
+def test_silence_alone_is_refused(tmp_path):
+    for label in ("no", "yes"):
+        for speaker in range(20):
+            write(tmp_path / label / f"s{speaker}_0.wav", 0)
+    with pytest.raises(DataError, match="only digital silence"):
+        load_folder(tmp_path).waveforms("train")
