@@ -267,8 +267,8 @@ def test_a_run_does_not_go_on_with_other_recordings(signwave, run, tmp_path):
 
 USELESS = """
 batch_size=0 variants=0 seconds=0 seconds=nan learning_rate=-1 temperature=0 distill=2 seed=-1 float_epochs=-1 label_smoothing=2
-model.channels=0 model.channels=600 model.blocks=70 model.taps=0 model.window=0 model.window=300 model.dropout=2 model.dilations=[]
-model.dilations=[64,64] model.estimator=foo teacher.size=huge
+model.channels=0 model.channels=600 model.blocks=70 model.taps=0 model.window=0 model.window=300 model.dropout=2
+model.dilations=[] model.dilations=[64,64] model.estimator=foo teacher.size=huge
 """
 
 
