@@ -12,7 +12,9 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +69,10 @@ class FeatureSet:
         if todo:
             _work.update(waveforms=waveforms, front_end=front_end, noises=noises, config=config, seed=seed, path=path)
             console = Console(stderr=True)
-            for v in track(_in_processes(_one_variant, todo), "augmenting", len(todo), console=console):
-                finished.append(v)
-                write_atomically(done, json.dumps(finished).encode())
+            with closing(_in_processes(_one_variant, todo)) as results:  # forks before the progress bar has its thread
+                for v in track(results, "augmenting", len(todo), console=console):
+                    finished.append(v)
+                    write_atomically(done, json.dumps(finished).encode())
             _work.clear()
         return cls(np.load(path, mmap_mode="r"), digest, waveforms, noises, config, seed)
 
@@ -85,17 +88,24 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+def _in_processes(function: Callable, items: list) -> Iterator:
+    """Results in any order, from forked workers that share the inputs; close the iterator to stop them."""
+    interrupts = {signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, interrupts)  # the workers inherit this: Ctrl-C is the parent's business
+    try:
+        executor = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork"))
+        futures = [executor.submit(function, item) for item in items]
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupts)
+    return _results(executor, futures)
 
 
-def _in_processes(function, items: list) -> Iterator:
-    """Results in any order, from forked workers that share the inputs; in this process where there is one core."""
-    if (os.cpu_count() or 1) == 1:
-        yield from map(function, items)
-        return
-    with multiprocessing.get_context("fork").Pool(os.cpu_count(), _ignore_interrupts) as pool:
-        yield from pool.imap_unordered(function, items)
+def _results(executor: ProcessPoolExecutor, futures: list[Future]) -> Iterator:
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def _one_variant(variant: int) -> int:
