@@ -50,25 +50,17 @@ def tones(tmp_path_factory):
     return write_tones(tmp_path_factory.mktemp("tones"), speakers=15)
 
 
+def training_command(tones, out, *more) -> list[str]:
+    """`kws train` as a process of its own, with tiny settings."""
+    command = [sys.executable, "-m", "signwave_cli", "kws", "train", "--data", tones, "--out", out, "--preset", "demo"]
+    return [str(part) for part in [*command, *SETTINGS, *more]]
+
+
 @pytest.fixture(scope="module")
 def run(tones, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    command = [
-        sys.executable,
-        "-m",
-        "signwave_cli",
-        "kws",
-        "train",
-        "--data",
-        tones,
-        "--out",
-        out,
-        "--preset",
-        "demo",
-        "--json",
-        *SETTINGS,
-    ]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    command = training_command(tones, out, "--json")
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["file_bytes"] == (out / "model.swm").stat().st_size
     return out
@@ -208,22 +200,7 @@ def test_a_full_disk_leaves_nothing_half_written(signwave, run, tmp_path, monkey
 
 
 def start_training(tones, out, *settings):
-    command = [
-        sys.executable,
-        "-m",
-        "signwave_cli",
-        "kws",
-        "train",
-        "--data",
-        tones,
-        "--out",
-        out,
-        "--preset",
-        "demo",
-        "--teacher",
-        "none",
-    ]
-    command = [str(part) for part in [*command, *SETTINGS, *(p for value in settings for p in ("--set", value))]]
+    command = training_command(tones, out, "--teacher", "none", *(part for value in settings for part in ("--set", value)))
     return subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1], start_new_session=True
     )
