@@ -96,19 +96,10 @@ class Evaluation:
 
 def scores(model: Model, features: np.ndarray) -> np.ndarray:
     """Integer results (clip, label) after the last frame of features (clip, frame, band), each clip from the initial state."""
-    section = encode_graph(model.ops)
-
-    def some(part: np.ndarray) -> np.ndarray:
-        graph = native.Graph(section)
-        out = []
-        for clip in part:
-            graph.reset()
-            out.append(graph.run(clip)[-1])
-        return np.array(out)
-
+    graph = native.Graph(encode_graph(model.ops))
     parts = [p for p in np.array_split(features, 4 * (os.cpu_count() or 1)) if len(p)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.concatenate(list(pool.map(some, parts)))
+        return np.concatenate(list(pool.map(graph.run_batch, parts)))
 
 
 def evaluate(model: Model, waveforms: np.ndarray, targets: np.ndarray) -> Evaluation:

@@ -6,6 +6,7 @@ The run folder holds config.json, metrics.jsonl, curves.png, the weights of ever
 model.swm with its report. An interrupted training resumes from it with the same call.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -300,9 +301,13 @@ def train(
     batches = Batches(data.train.features, data.targets, config, logits)
     loss = StudentLoss(config, taught)
 
+    @functools.cache  # once, whichever binary stage comes first
+    def binary_logits() -> np.ndarray:
+        return better_logits(teacher, logits, data, net, run_dir)
+
     def on_stage(stage: Stage) -> None:
         if taught and stage.precision is not Precision.FLOAT and (run_dir / "float.safetensors").exists():
-            batches.logits = better_logits(teacher, logits, data, net, run_dir)
+            batches.logits = binary_logits()
 
     fitted = fit(
         net,
