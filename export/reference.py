@@ -133,6 +133,7 @@ def power_spectrum(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     power = np.zeros((len(windows), 257), np.int64)
     power[:, 256 - k] = ((er - wr) >> 3) ** 2 + (-(ei - wi) >> 3) ** 2
     power[:, k] = ((er + wr) >> 3) ** 2 + ((ei + wi) >> 3) ** 2
+    power[m == 0] = 0  # of the roundings of a window of 0 and -1
     return power, 2 * extra + 2 * b
 
 

@@ -60,6 +60,15 @@ def test_front_end_equals_reference(front_end, clip):
     np.testing.assert_array_equal(features, expected)
 
 
+@pytest.mark.parametrize("level", [0, -1])
+def test_windows_without_a_magnitude_bit_are_silence(level):
+    front_end = FrontEnd(np.linspace(16, 4080, 42).astype(int).tolist(), 32, offset=32000)
+    clip = np.full(32 * 20, level, np.int16)
+    expected = reference.log_mel(clip, front_end)
+    assert (expected[-1] == -128).all()
+    np.testing.assert_array_equal(native.log_mel(clip, front_end.encode()), expected)
+
+
 def test_pulses_that_line_up_in_the_fft_stay_within_16_bits():
     """32 pulses that meet in one output of the second stage, behind a turn by 45 degrees: the worst that input can do."""
     y = np.zeros(512)
