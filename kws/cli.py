@@ -48,6 +48,9 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key of the preset: --set seed=1 --set model.channels=64.")
     ] = None,
+    extra: Annotated[
+        Path | None, typer.Option(help="Folder of further clips of these labels for training alone, such as synthesized speech.")
+    ] = None,
     noise: Annotated[Path | None, typer.Option(help="Folder of noise recordings to mix in (its train split).")] = None,
     teacher: Annotated[
         str,
@@ -81,6 +84,8 @@ def train(
         data = download_speech_commands(data)
     wanted = labels if labels == "gsc12" else [word.strip() for word in labels.split(",") if word.strip()] or None
     dataset = open_data(data, wanted, label_column)
+    if extra:
+        dataset = dataset.with_extra(open_data(extra, dataset.labels, "", allow_missing=True))
     loaded = load_teacher(teacher, dataset.labels) if teacher not in ("", "none") else None
     result = run_training(dataset, out, config, noise_dir=noise, teacher=loaded, taught=teacher != "none")
     report = write_report(out, dataset, config.seconds)

@@ -55,6 +55,7 @@ class Clip:
     label: str
     speaker: str
     split: str
+    extra: bool = False  # further training material, such as synthesized speech
     start_s: float = 0.0
     seconds: float | None = None
 
@@ -75,6 +76,11 @@ class Dataset:
         if not chosen:
             raise DataError(f"{self.root}: no clips in split '{split}'; add recordings of more speakers")
         return chosen
+
+    def with_extra(self, extra: "Dataset") -> "Dataset":
+        """This and all clips of another set, of whatever split, as further training material; val and test stay as they are."""
+        known = [clip for clip in extra.all_clips if clip.label in self.labels]
+        return replace(self, all_clips=[*self.all_clips, *(replace(clip, split="train", extra=True) for clip in known)])
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Clips as {split: {label: count}}, zeros included."""

@@ -35,11 +35,11 @@ from kws.augment import AugmentConfig, noise_bank, spec_augment
 from kws.data import Dataset
 from kws.evaluate import Evaluation, evaluate, save_json
 from kws.features import FeatureSet
-from kws.frontend import extract, log_mel_front_end
-from kws.models import KwsConfig, KwsNet, lower, metadata_of, stream_peak
+from kws.frontend import BANDS, extract, log_mel_front_end
+from kws.models import KwsConfig, KwsNet, lower, metadata_of
 from kws.teacher import SIZES, Teacher, build_teacher, load_teacher
 
-MODEL, EXPORT, TRANSFORMER = "model.swm", "export.json", "transformer"
+MODEL, EXPORT, CALIBRATION, TRANSFORMER = "model.swm", "export.json", "calibration.npy", "transformer"
 MASK = 12  # the mean of log-mel over augmented speech: what SpecAugment puts into its stripes
 
 
@@ -118,18 +118,33 @@ _TEACHER_RANGES = {"epochs": (1, 100_000), "learning_rate": (1e-7, 1), "weight_d
 
 
 class Batches:
-    """Batches of one epoch: every clip once, in one of its variants, with masks; for `bnn.training.fit`."""
+    """Batches of one epoch, for `bnn.training.fit`: every clip once, in one of its variants, with masks.
 
-    def __init__(self, features: np.ndarray, targets: np.ndarray, config: TrainConfig, teacher_logits: np.ndarray | None = None):
+    The last `extra` clips are further material: an epoch draws as many of them as there are others.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        targets: np.ndarray,
+        config: TrainConfig,
+        teacher_logits: np.ndarray | None = None,
+        extra: int = 0,
+    ):
         self.features, self.targets, self.logits, self.config = features, torch.from_numpy(targets), teacher_logits, config
-        self.steps = -(-len(targets) // config.batch_size)
+        self.own, self.extra = len(targets) - extra, extra
+        self.drawn = min(self.own, extra)
+        self.steps = -(-(self.own + self.drawn) // config.batch_size)
 
     def __call__(self, epoch: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
-        c, (variants, clips) = self.config, self.features.shape[:2]
-        order = torch.randperm(clips, generator=generator)
-        variant = torch.randint(variants, (clips,), generator=generator)
-        for picked in order.split(c.batch_size):
-            v, i = variant[picked].numpy(), picked.numpy()
+        c, variants = self.config, self.features.shape[0]
+        order = torch.randperm(self.own, generator=generator)
+        if self.drawn:
+            further = self.own + torch.randperm(self.extra, generator=generator)[: self.drawn]
+            order = torch.cat([order, further])[torch.randperm(self.own + self.drawn, generator=generator)]
+        variant = torch.randint(variants, (len(order),), generator=generator)
+        for v, picked in zip(variant.split(c.batch_size), order.split(c.batch_size), strict=True):
+            v, i = v.numpy(), picked.numpy()
             features = torch.from_numpy(self.features[v, i])
             masked = spec_augment(features, generator, c.time_masks, c.time_width, c.band_masks, c.band_width, MASK)
             batch = {"features": masked, "targets": self.targets[picked]}
@@ -152,11 +167,12 @@ class StudentLoss(nn.Module):
 
 @dataclass
 class Data:
-    """What a training reads: augmented training features, and plain validation features and audio."""
+    """What a training reads: augmented training features, the last `extra` of further material, and plain validation ones."""
 
     labels: list[str]
     train: FeatureSet
     targets: np.ndarray
+    extra: int
     val_features: Tensor
     val_waveforms: np.ndarray
     val_targets: Tensor
@@ -170,7 +186,8 @@ class Data:
         front_end = log_mel_front_end()
         train = FeatureSet.build(waveforms, front_end, noises, AugmentConfig(), config.variants, config.seed)
         val = torch.from_numpy(extract(val_waveforms, front_end))
-        return cls(dataset.labels, train, targets, val, val_waveforms, torch.from_numpy(val_targets))
+        extra = sum(clip.extra for clip in dataset.clips("train"))
+        return cls(dataset.labels, train, targets, extra, val, val_waveforms, torch.from_numpy(val_targets))
 
     def accuracy(self, net: nn.Module) -> float:
         """Percent of validation clips that a network of features decides right."""
@@ -199,7 +216,7 @@ def train_teacher(data: Data, run_dir: Path, config: TrainConfig, settings: dict
     torch.manual_seed(config.seed)
     teacher = build_teacher(data.labels, data.val_features.shape[2], data.val_features.shape[1], t.size)
     stages = [Stage("teacher", Precision.FLOAT, t.epochs, t.learning_rate, t.weight_decay)]
-    batches = Batches(data.train.features, data.targets, config)
+    batches = Batches(data.train.features, data.targets, config, extra=data.extra)
     fit(teacher, stages, batches, data.accuracy, run_dir, loss=StudentLoss(config, False), seed=config.seed, config=settings)
     teacher.save(run_dir / TRANSFORMER)
     return teacher.eval()
@@ -224,10 +241,15 @@ def teacher_logits(teacher: Teacher, data: Data, path: Path) -> np.ndarray:
             features = torch.from_numpy(np.array(data.train.features[v, i : i + 256]))
             waveforms = None if audio is None else torch.from_numpy(audio[i : i + 256])
             out[v, i : i + 256] = teacher.logits(waveforms, features).float().cpu().numpy()
-    buffer = io.BytesIO()
-    np.save(buffer, out)
-    write_atomically(path, buffer.getbuffer())
+    write_array(path, out)
     return out
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file, whole or not at all."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_atomically(path, buffer.getbuffer())
 
 
 def _digest_of(module: nn.Module, salt: str) -> str:
@@ -288,7 +310,7 @@ def train(
     run_dir.mkdir(parents=True, exist_ok=True)
     data = Data.prepare(dataset, config, noise_dir)
     # What a resumed training must find unchanged, besides its own settings.
-    settings = {**to_dict(config), "labels": data.labels, "features": data.train.digest}
+    settings = {**to_dict(config), "labels": data.labels, "features": data.train.digest, "extra": data.extra}
     logits = None
     if taught:
         home = run_dir / "teacher"
@@ -298,7 +320,7 @@ def train(
         logits = teacher_logits(teacher, data, home / "logits")
     torch.manual_seed(config.seed)
     net = KwsNet(config.model, len(data.labels))
-    batches = Batches(data.train.features, data.targets, config, logits)
+    batches = Batches(data.train.features, data.targets, config, logits, data.extra)
     loss = StudentLoss(config, taught)
 
     @functools.cache  # once, whichever binary stage comes first
@@ -321,9 +343,8 @@ def train(
         config=settings,
         on_stage=on_stage,
     )
-    calibration = torch.from_numpy(np.array(data.train.features[0, :512]))
-    peak = stream_peak(net.cpu(), calibration)
-    recipe = {"name": name or run_dir.name, "labels": data.labels, "peak": peak, "seconds": config.seconds}
+    write_array(run_dir / CALIBRATION, data.train.features[0, :512])
+    recipe = {"name": name or run_dir.name, "labels": data.labels, "seconds": config.seconds}
     save_json(run_dir / EXPORT, recipe)
     model, size = export_run(run_dir, run_dir / MODEL)
     return TrainResult(run_dir / MODEL, size, fitted.best, evaluate(model, data.val_waveforms, data.val_targets.numpy()))
@@ -348,7 +369,7 @@ def load_run(run_dir: str | Path, stage: str = "model") -> tuple[KwsNet, dict]:
 def check_exportable(config: TrainConfig, labels: int) -> None:
     """Raise ConfigError where the file format could not hold the network: before hours of training, not after."""
     try:
-        encode_graph(lower(KwsNet(config.model, labels), 1.0))
+        encode_graph(lower(KwsNet(config.model, labels), torch.zeros(1, 2, BANDS, dtype=torch.int8)))
     except FormatError as error:
         raise ConfigError(f"the model file cannot hold this network: {error}") from None
 
@@ -371,7 +392,11 @@ def evaluate_stages(run_dir: str | Path, waveforms: np.ndarray, targets: np.ndar
 def export_run(run_dir: str | Path, path: str | Path) -> tuple[Model, int]:
     """Write the 1-bit network of a finished run as a model file; returns it and its size. Thresholds accept everything."""
     net, recipe = load_run(run_dir)
-    ops = lower(net, recipe["peak"])
+    try:
+        calibration = torch.from_numpy(np.load(Path(run_dir) / CALIBRATION))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{Path(run_dir) / CALIBRATION} cannot be read ({error}): train again") from None
+    ops = lower(net, calibration)
     labels = recipe["labels"]
     model = Model(metadata_of(net, ops, recipe["name"], recipe["seconds"]), labels, [0] * len(labels), log_mel_front_end(), ops)
     return model, write(model, path)

@@ -58,6 +58,17 @@ def test_folders_split_by_speaker(tmp_path):
     assert load_folder(tmp_path, seed=1).all_clips != data.all_clips
 
 
+def test_further_material_is_for_training_alone(tmp_path):
+    fill(tmp_path / "own")
+    fill(tmp_path / "more", labels=("no", "maybe"), speakers=4)
+    own = load_folder(tmp_path / "own")
+    data = own.with_extra(load_folder(tmp_path / "more"))
+    assert data.labels == own.labels and data.clips("val") == own.clips("val") and data.clips("test") == own.clips("test")
+    train = data.clips("train")
+    assert [clip.extra for clip in train] == [False] * len(own.clips("train")) + [True] * 8
+    assert {clip.label for clip in train if clip.extra} == {"no"}
+
+
 def test_many_speakers_keep_their_split_when_others_join(tmp_path):
     fill(tmp_path, speakers=120, takes=1)
     before = {clip.speaker: clip.split for clip in load_folder(tmp_path).all_clips}
