@@ -1,101 +1,101 @@
 """Exact instruction counts of a model on a board's processor, from emulation: the same on every computer and every run.
 
-    table = bench("model.swm")
+    table = bench("model.swm", "xtensawin")
     table["instructions_per_second_of_audio"]
 
-Counted inside the C calls with the processor's own counter of retired instructions, while the emulator executes one
-instruction a tick. Instructions are not cycles: memory and branches cost more on silicon.
+Binary layers add up set bits alone, so counts depend on what is heard: `inputs` says on what.
+Instructions are not cycles: memory and branches cost more on silicon.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from device.micropython import LOAD_MODEL, MicroPythonError, Target, native_module, package_files
+from device.counts import count_calls, count_model
+from device.micropython import native_module
 from export import format as swm
-from export.graph import Conv1b, ConvI8, DenseI8, Operation
+from export.graph import Conv1b, ConvI4, DenseI8, Operation, SumWindow
 
-# Two passes over the same frames: whole steps, then layer by layer less the way to each layer's record.
-_SCRIPT = """
-import json
-from signwave import Model, backend
-kernels, model = backend.kernels, load()
-graph, state, value = model._graph, model._state, model._value
-front_end, whole, layers = 0, 0, [0] * model.layers
-block = bytearray(BLOCK)
-for each_layer in (False, True):
-    model.reset()
-    with open("inputs.bin", "rb") as f:
-        for _ in range(FRAMES):
-            f.readinto(block)
-            if model.hop and not each_layer:
-                front_end += kernels.frontend_count(model._params, model._audio, block, value)
-            elif model.hop:
-                kernels.frontend_step(model._params, model._audio, block, value)
-            else:
-                value[:BLOCK] = block
-            if not each_layer:
-                whole += kernels.graph_count(graph, state, value, 0, model.layers)
-                continue
-            for i in range(model.layers):
-                way = kernels.graph_count(graph, state, value, i, i)
-                layers[i] += kernels.graph_count(graph, state, value, i, i + 1) - way
-ram = len(state) + len(value) + (len(model._audio) if model.hop else 0)
-print(json.dumps([front_end, whole, layers, ram]))
+# What the same layer costs otherwise: XOR and a popcount word by word, and multiplications of int8 by int8.
+_YARDSTICKS = """
+x = bytearray(4096)
+for inputs, outputs in SHAPES:
+    w, y = bytearray((inputs + 3) * outputs), bytearray(4 * outputs)
+    for is_int8 in (False, True):
+        count(kernels.yardstick_count, is_int8, inputs, outputs, w, x, y)
 """
 
 
 def bench(path: str | Path, chip: str = "rv32imc", frames: int = 50, seed: int = 0) -> dict:
-    """Instruction counts on ESP32-C3's architecture, averaged over `frames` frames of seeded noise and tones.
+    """Instruction counts on a chip of `device.counts.CHIPS`, averaged over `frames` frames of made-up syllables.
 
     instructions_per_second_of_audio: front end and graph together (None where the model has no front end);
-    front_end_instructions_per_frame, graph_instructions_per_frame, frames_per_second;
-    layers: list of {name, binary_macs, int8_macs, instructions}, all per frame;
+    front_end_instructions_per_frame, graph_instructions_per_frame, frames_per_second; layers: list of {name, binary_macs,
+    int_macs, instructions, naive, int8}, all per frame, the last two being what naive popcount and an int8 layer of the
+    same shape take (None where there is no such layer); naive_per_second_of_audio and int8_per_second_of_audio: the whole
+    network so built, behind the same front end;
     code_bytes: the native module's size; ram_bytes: state and value buffers, all that is needed beside the model's bytes.
     Raises FormatError on a bad file, MicroPythonError where the toolchain is missing, ValueError on another chip.
     """
-    if chip != "rv32imc":
-        raise ValueError(f"no exact counts for '{chip}': only rv32imc's emulator counts instructions exactly")
-    model, target = swm.read(path), Target("rv32")
-    if reason := target.missing():
-        raise MicroPythonError(reason)
+    model = swm.read(path)
     inputs = _inputs(model, frames, seed)
-    block = len(inputs) // frames
-    script = LOAD_MODEL + _SCRIPT.replace("BLOCK", str(block)).replace("FRAMES", str(frames))
-    files = {**package_files(native_module(chip, count=True)), "model.swm": Path(path).read_bytes(), "inputs.bin": inputs}
-    output = target.run(script, files, timeout_s=300, count=True)
-    front_end, whole, layers, ram_bytes = json.loads(output.check())
+    counts = count_model(chip, Path(path).read_bytes(), inputs, len(inputs) // frames)
+    layers = [_layer(op, n) for op, n in zip(model.ops, counts.layers, strict=True)]
+    for layer, (naive, int8) in zip(layers, _yardsticks(chip, model.ops), strict=True):
+        layer["naive"], layer["int8"] = naive, int8
+    front_end, graph = np.mean(counts.front_end) if counts.front_end else 0.0, np.mean(counts.graph)
     rate = model.front_end.frames_per_second if model.front_end else None
+
+    def second(kind: str) -> int | None:
+        return rate and round((front_end + sum(layer[kind] or layer["instructions"] for layer in layers)) * rate)
+
     return {
         "chip": chip,
-        "instructions_per_second_of_audio": round((front_end + whole) / frames * rate) if rate else None,
-        "front_end_instructions_per_frame": round(front_end / frames),
-        "graph_instructions_per_frame": round(whole / frames),
+        "inputs": "made-up syllables and pauses" if model.front_end else "random features",
+        "instructions_per_second_of_audio": rate and round((front_end + graph) * rate),
+        "naive_per_second_of_audio": second("naive"),
+        "int8_per_second_of_audio": second("int8"),
+        "front_end_instructions_per_frame": round(front_end),
+        "graph_instructions_per_frame": round(graph),
         "frames_per_second": rate,
-        "layers": [_layer(op, n / frames) for op, n in zip(model.ops, layers, strict=True)],
+        "layers": layers,
         "code_bytes": native_module(chip).stat().st_size,
-        "ram_bytes": ram_bytes,
+        "ram_bytes": counts.ram_bytes,
     }
 
 
+def _yardsticks(chip: str, ops: list[Operation]) -> list[tuple[int | None, int | None]]:
+    """(naive popcount, int8) instructions of each operation's shape; None where one does not apply."""
+    shapes = sorted({(op.taps * op.cin, op.cout) for op in ops if not isinstance(op, SumWindow)})
+    counts, _ = count_calls(chip, _YARDSTICKS.replace("SHAPES", repr(shapes)))
+    found = dict(zip(shapes, zip(counts[::2], counts[1::2], strict=True), strict=True))
+    by_shape = [found.get((op.taps * op.cin, op.cout), (None, None)) for op in ops]
+    return [(naive if isinstance(op, Conv1b) else None, int8) for op, (naive, int8) in zip(ops, by_shape, strict=True)]
+
+
 def _inputs(model: swm.Model, frames: int, seed: int) -> bytes:
-    """Bytes of `frames` hops of audio whose loudness changes, or of feature frames."""
+    """Bytes of `frames` hops of a buzzing voice in syllables and pauses over faint noise, or of random feature frames."""
     rng = np.random.default_rng(seed)
     if model.front_end is None:
         kind = np.int8 if model.ops[0].reads == "i8" else np.int16
         return rng.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, (frames, model.ops[0].cin)).astype(kind).tobytes()
-    hop = model.front_end.hop
-    loud = np.exp(rng.uniform(np.log(30), np.log(12000), (frames, 1)))
-    noise = rng.uniform(-1, 1, (frames, hop)) + np.sin(np.arange(frames * hop) * 0.2).reshape(frames, hop)
-    return (loud * noise).astype("<i2").tobytes()
+    n, rate = frames * model.front_end.hop, model.front_end.rate_hz
+    t = np.arange(n) / rate
+    syllable = np.floor(t * 4).astype(int)  # four a second, every third one silent
+    formants = rng.uniform((300, 900, 2200), (800, 2200, 3200), (syllable[-1] + 1, 3))[syllable]
+    phase = 2 * np.pi * np.cumsum(120 + 40 * np.sin(2 * np.pi * 0.7 * t)) / rate
+    voice = sum(
+        np.sin(k * phase) * np.exp(-(((130 * k - formants) / 250) ** 2)).sum(axis=1) for k in range(1, int(rate / 2 / 160))
+    )
+    loud = np.sin(np.pi * (t * 4 % 1)) * (syllable % 3 != 2)
+    return np.clip(3000 * voice * loud + rng.normal(0, 20, n), -32768, 32767).astype("<i2").tobytes()
 
 
-def _layer(op: Operation, instructions: float) -> dict:
+def _layer(op: Operation, instructions: list[int]) -> dict:
     macs = op.taps * op.cin * op.cout
     return {
         "name": op.name,
         "binary_macs": macs if isinstance(op, Conv1b) else 0,
-        "int8_macs": macs if isinstance(op, ConvI8 | DenseI8) else 0,
-        "instructions": round(instructions),
+        "int_macs": macs if isinstance(op, ConvI4 | DenseI8) else 0,
+        "instructions": round(np.mean(instructions)),
     }

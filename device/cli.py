@@ -40,30 +40,40 @@ def verify(
 
 def bench(
     file: File,
-    chip: Annotated[str, typer.Option(help="rv32imc: ESP32-C3, C6 and their kind.")] = "rv32imc",
+    chip: Annotated[str, typer.Option(help="rv32imc: ESP32-C3, C6 and their kind; xtensawin: ESP32, S2, S3.")] = "rv32imc",
     json: Json = False,
 ) -> None:
     """Count the instructions a board spends on a second of audio, exactly, under emulation."""
     from device.bench import bench as count
+    from device.counts import CHIPS
 
-    if chip != "rv32imc":
-        raise typer.BadParameter(f"no exact counts for {chip!r}; there are some for rv32imc", param_hint="--chip")
+    if chip not in CHIPS:
+        raise typer.BadParameter(f"no exact counts for {chip!r}; there are some for {' and '.join(CHIPS)}", param_hint="--chip")
     value = count(file, chip)
-    layers = [[x["name"], x["binary_macs"], x["int8_macs"], x["instructions"]] for x in value["layers"]]
-    if value["front_end_instructions_per_frame"]:
-        layers.insert(0, ["front end", 0, 0, value["front_end_instructions_per_frame"]])
-    lines = [table(["one frame", "1-bit MAC", "int8 MAC", "instructions"], layers), "", _by_kind(layers)]
+    keys = ("name", "binary_macs", "int_macs", "instructions", "naive", "int8")
+    rows = [[_cell(layer[key]) for key in keys] for layer in value["layers"]]
+    if front_end := value["front_end_instructions_per_frame"]:
+        rows.insert(0, ["front end", "", "", f"{front_end:,}", "", ""])
+    head = [f"one frame on {chip}", "1-bit MAC", "int MAC", "instructions", "naive popcount", "int8"]
+    lines = [table(head, rows), "", _by_kind(value)]
     if (per_second := value["instructions_per_second_of_audio"]) is not None:
         share = f"{per_second / 160e6:.1%} of a 160 MHz core at one a cycle"
-        lines.append(f"a second of audio: {per_second / 1e6:.2f} million instructions, {share}")
+        lines.append(f"a second of audio ({value['inputs']}): {per_second / 1e6:.2f} million instructions, {share}")
+        naive, int8 = value["naive_per_second_of_audio"] / 1e6, value["int8_per_second_of_audio"] / 1e6
+        lines.append(f"the same network with naive popcount: {naive:.2f} million; all in int8: {int8:.2f} million")
     lines.append(f"native module {value['code_bytes']:,} bytes; RAM beside the weights {value['ram_bytes']:,} bytes")
     show(value, "\n".join(lines), json)
 
 
-def _by_kind(layers: list[list]) -> str:
+def _cell(value: int | str | None) -> str:
+    return value if isinstance(value, str) else f"{value:,}" if value else ""
+
+
+def _by_kind(value: dict) -> str:
     """Instructions a frame and their share, summed over the layers of each kind."""
-    total, sums = sum(row[3] for row in layers), {}
-    for name, _, _, instructions in layers:
-        sums[name] = sums.get(name, 0) + instructions
-    rows = [[name, n, f"{n / total:.1%}"] for name, n in sums.items()]
-    return table(["by kind", "instructions", "share"], [*rows, ["total", total, ""]])
+    sums = {"front end": value["front_end_instructions_per_frame"]} if value["front_end_instructions_per_frame"] else {}
+    for layer in value["layers"]:
+        sums[layer["name"]] = sums.get(layer["name"], 0) + layer["instructions"]
+    total = sum(sums.values())
+    rows = [[name, f"{n:,}", f"{n / total:.1%}"] for name, n in sums.items()]
+    return table(["by stage", "instructions", "share"], [*rows, ["total", f"{total:,}", ""]])

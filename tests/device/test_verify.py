@@ -83,8 +83,10 @@ def test_counts_are_the_same_on_every_run_and_add_up(model_path):
     assert 0.8 < layers / table["graph_instructions_per_frame"] <= 1
     per_frame = table["front_end_instructions_per_frame"] + table["graph_instructions_per_frame"]
     assert np.isclose(table["instructions_per_second_of_audio"], per_frame * 50, rtol=1e-3)
-    assert [layer["name"] for layer in table["layers"]] == ["conv_i8", "conv_1b", "conv_1b", "dense_i8", "sum_window"]
-    assert table["layers"][1]["binary_macs"] == 32 * 32 * 3 and table["layers"][0]["int8_macs"] == 16 * 32 * 3
+    assert [layer["name"] for layer in table["layers"]] == ["conv_i4", "conv_1b", "conv_1b", "dense_i8", "sum_window"]
+    assert table["layers"][1]["binary_macs"] == 32 * 32 * 3 and table["layers"][0]["int_macs"] == 16 * 32 * 3
+    assert all(layer["naive"] > layer["instructions"] for layer in table["layers"][1:3])
+    assert table["int8_per_second_of_audio"] > table["naive_per_second_of_audio"] > table["instructions_per_second_of_audio"]
     assert 4000 < table["code_bytes"] < 20000 and 1000 < table["ram_bytes"] < 20000
 
 
