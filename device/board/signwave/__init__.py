@@ -4,6 +4,7 @@
     model = signwave.Model("model.swm")
     label, margin, scores = model.classify(samples)     # a clip: 16-bit samples, in bytes or array("h")
     top = model.step(hop_of_samples)                    # or a stream: the index of an accepted label, else None
+    detector = signwave.Detector(model)                 # or events, from microphones in signwave.mic: see detector.py
 
 The whole folder goes to the board's library folder as it is; `signwave.backend.reason` says which kernels run and why.
 """
@@ -30,7 +31,18 @@ if _threshold is not None:
     gc.collect()
     gc.threshold(_threshold)
 
-__all__ = ["Model", "backend", "classify"]
+__all__ = ["Cascade", "Detector", "Model", "backend", "classify", "mic", "update"]
+
+_LATER = {"Cascade": "cascade", "Detector": "detector", "mic": "mic", "update": "update"}
+
+
+def __getattr__(name):
+    """Modules that not every board needs take their RAM at first use."""
+    if name not in _LATER:
+        raise AttributeError(name)
+    gc.collect()  # as above
+    module = __import__(__name__ + "." + _LATER[name], None, None, (name,))
+    return module if name == _LATER[name] else getattr(module, name)
 
 
 def classify(path, samples):

@@ -16,10 +16,9 @@ from array import array
 
 from .words import i16, i32, u16, u32
 
-CONV_I8, CONV_1B, DENSE_I8, SUM_WINDOW = 1, 2, 3, 4
+CONV_I4, CONV_1B, DENSE_I8, SUM_WINDOW = 1, 2, 3, 4
 _HEADER = 20
-_NAMES = ("", "conv_i8", "conv_1b", "dense_i8", "sum_window")
-_ONES = bytes([bin(i).count("1") for i in range(256)])
+_NAMES = ("", "conv_i4", "conv_1b", "dense_i8", "sum_window")
 
 
 def _set16(b, i, v):
@@ -43,10 +42,10 @@ def _span(graph, at):
 def _arrays(graph, at):
     """Bytes of each array of a record, without padding: the order of FORMAT.md, weights last."""
     op, cin, cout, taps = graph[at], u16(graph, at + 8), u16(graph, at + 10), u16(graph, at + 12)
-    if op == CONV_I8:
-        return 2 * cout, 4 * cout, cout * taps * cin
+    if op == CONV_I4:
+        return 2 * cout, 4 * cout, (cout + 7 >> 3) * taps * cin * 4
     if op == CONV_1B:
-        return 2 * cin, 2 * cout, 2 * cout, 4 * cout, cout * taps * ((cin + 31) // 32) * 4
+        return 2 * cin, (cin + 31 >> 5) * 4, 2 * cout, 2 * cout, 4 * cout, taps * cin * (cout + 31 >> 5) * 4
     if op == DENSE_I8:
         return 2 * cin, 4 * cin, 4 * cout, cout * cin
     return ()
@@ -54,10 +53,10 @@ def _arrays(graph, at):
 
 def _state_bytes(graph, at):
     op, cin = graph[at], u16(graph, at + 8)
-    if op == CONV_I8:
+    if op == CONV_I4:
         return 4 + _span(graph, at) * cin
     if op == CONV_1B:
-        return 4 + _span(graph, at) * ((cin + 31) // 32) * 4
+        return 4 + _span(graph, at) * (cin + 31 >> 5) * 4
     if op == SUM_WINDOW:
         return 4 + 4 * cin + (2 * u16(graph, at + 12) * cin + 3 & ~3)
     return 0
@@ -103,7 +102,7 @@ def _fault_of_shape(graph, at):
     op, shortcut, zero = u16(graph, at), u16(graph, at + 2), u16(graph, at + 18)
     cin, cout, taps, dilation = (u16(graph, at + i) for i in (8, 10, 12, 14))
     shift_a, shift_b = graph[at + 16], graph[at + 17]
-    if not CONV_I8 <= op <= SUM_WINDOW:
+    if not CONV_I4 <= op <= SUM_WINDOW:
         return f"opcode {op} is not known; a newer signwave may know it"
     if shortcut > 1 or zero or (shortcut and not (op == CONV_1B and cin == cout)):
         return "shortcut or reserved field is not valid"
@@ -113,9 +112,9 @@ def _fault_of_shape(graph, at):
         return f"{taps} taps with dilation {dilation} are beyond the limits"
     if op != SUM_WINDOW and taps * cin > 4096:
         return f"{taps} taps x {cin} channels are more than 4096 inputs"
-    if shift_a > (0 if op == SUM_WINDOW else 24) or shift_b > (24 if op in (CONV_I8, DENSE_I8) else 0):
+    if shift_a > (0 if op == SUM_WINDOW else 24) or shift_b > (24 if op in (CONV_I4, DENSE_I8) else 0):
         return f"shifts {shift_a} and {shift_b} are beyond the limits"
-    if op in (CONV_I8, DENSE_I8) and cin & 3:
+    if op in (CONV_I4, DENSE_I8) and cin & 3:
         return f"{cin} channels are not a multiple of 4"
     if (op == DENSE_I8 and (taps != 1 or dilation != 1)) or (op == SUM_WINDOW and (cin != cout or dilation != 1)):
         return "taps, dilation or channels do not suit a " + _NAMES[op]
@@ -130,7 +129,7 @@ def _fault_of_record(graph, at):
         return f"record of {length} bytes, its shape needs {need}"
     if length > len(graph) - at:
         return "record reaches past the section"
-    p, biases = at + _HEADER, {CONV_I8: (1,), CONV_1B: (3,), DENSE_I8: (1, 2)}.get(op, ())
+    p, biases = at + _HEADER, {CONV_I4: (1,), CONV_1B: (4,), DENSE_I8: (1, 2)}.get(op, ())
     for i, n in enumerate(arrays):
         for pad in range(p + n, p + (n + 3 & ~3)):
             if graph[pad]:
@@ -141,25 +140,42 @@ def _fault_of_record(graph, at):
                 if not -64 <= top <= 63 or (top == -64 and not (graph[q] or graph[q + 1] or graph[q + 2])):
                     return "a bias is beyond 2^30"
         p += n + 3 & ~3
-    if op == CONV_1B and u16(graph, at + 8) & 31:
-        return _fault_of_weight_padding(graph, p - arrays[-1], p, u16(graph, at + 8))
+    cin, cout = u16(graph, at + 8), u16(graph, at + 10)
+    if op == CONV_1B and (_set_beyond_cin(graph, p - arrays[-1] - _offset(arrays, 1, 5), cin)
+                          or _set_beyond_cout(graph, p - arrays[-1], p, cout)):  # fmt: skip
+        return "padding bits in flip or weights are not zero"
+    if op == CONV_I4 and cout & 7:
+        for q in range(p - arrays[-1] // (cout + 7 >> 3), p, 16):
+            if any(graph[q + 2 * (cout & 7) : q + 16]):
+                return "padding in the weights is not zero"
 
 
-def _fault_of_weight_padding(graph, p, end, cin):
-    row = (cin + 31) // 32 * 4
-    for start in range(p, end, row):
-        if cin & 7 and graph[start + cin // 8] >> (cin & 7):
-            return "padding bits in the weights are not zero"
-        for i in range(start + (cin + 7) // 8, start + row):
-            if graph[i]:
-                return "padding bits in the weights are not zero"
+def _offset(arrays, first, last):
+    """Bytes from the beginning of array `first` to that of array `last`."""
+    return sum([n + 3 & ~3 for n in arrays[first:last]])
+
+
+def _set_beyond_cin(graph, flip, cin):
+    """Whether a word of bits has one that belongs to no channel."""
+    end = flip + (cin + 31 >> 5) * 4
+    return (cin & 7 and graph[flip + (cin >> 3)] >> (cin & 7)) or any(graph[flip + (cin + 7 >> 3) : end])
+
+
+def _set_beyond_cout(graph, p, end, cout):
+    """Whether a row of weights has a bit that belongs to no output: in byte k, bit i is that of output 4 i + k."""
+    row, left = (cout + 31 >> 5) * 4, (cout - 1 & 31) + 1
+    for last in range(p + row - 4, end, row):
+        for k in range(4):
+            if graph[last + k] >> (left - k + 3 >> 2):
+                return True
+    return False
 
 
 def _fault_of_chain(graph, at, kind, channels):
     """Whether a record can follow an operation of that kind (0: none before) with that many results."""
     if not kind:
         return None
-    if graph[at] == CONV_I8 or kind == SUM_WINDOW:
+    if graph[at] == CONV_I4 or kind == SUM_WINDOW:
         return f"a {_NAMES[graph[at]]} cannot follow a {_NAMES[kind]}"
     if u16(graph, at + 8) != channels:
         return f"reads {u16(graph, at + 8)} channels, the operation before gives {channels}"
@@ -185,11 +201,20 @@ def graph_reset(graph, state):
         n = _checked_state_bytes(graph, at, i)
         if s + n > len(state):
             raise ValueError("state buffer is too small")
-        fill = 128 if graph[at] == CONV_I8 else 0  # -128 where features are read
         for p in range(s, s + n):
-            state[p] = fill if p >= s + 4 else 0
+            state[p] = 0
+        if graph[at] == CONV_1B:
+            _fill_with_flips(graph, at, state, s + 4, s + n)
         s += n
         at += u32(graph, at + 4)
+
+
+def _fill_with_flips(graph, at, state, p, end):
+    cin = u16(graph, at + 8)
+    flip, row = at + _HEADER + (2 * cin + 3 & ~3), (cin + 31 >> 5) * 4
+    for slot in range(p, end, row):
+        for i in range(row):
+            state[slot + i] = graph[flip + i]
 
 
 def graph_step(graph, state, value, first, last):
@@ -218,21 +243,22 @@ def _advance(state, s, slots):
     return now
 
 
-def _conv_i8(graph, at, state, s, value):
+def _conv_i4(graph, at, state, s, value):
     cin, cout, taps, dilation = u16(graph, at + 8), u16(graph, at + 10), u16(graph, at + 12), u16(graph, at + 14)
     shift_a, shift_b, span, ring = graph[at + 16], graph[at + 17], _span(graph, at), s + 4
     mult = at + _HEADER
     bias = mult + (2 * cout + 3 & ~3)
-    w = bias + 4 * cout
     now = _advance(state, s, span)
     for c in range(cin):
-        state[ring + now * cin + c] = value[c]
+        state[ring + now * cin + c] = value[c] ^ 128  # x + 128
     for o in range(cout):
-        acc, slot = i32(graph, bias + 4 * o), now
+        acc, slot, w = i32(graph, bias + 4 * o), now, bias + 4 * cout + (o >> 3) * taps * cin * 4 + 2 * (o & 7)
         for _ in range(taps):
-            for x in range(ring + slot * cin, ring + slot * cin + cin):
-                acc += ((graph[w] ^ 128) - 128) * ((state[x] ^ 128) - 128)
-                w += 1
+            for x in range(ring + slot * cin, ring + slot * cin + cin, 4):
+                low, high = graph[w], graph[w + 1]
+                acc += ((low & 15) - 8) * state[x] + ((low >> 4) - 8) * state[x + 1]
+                acc += ((high & 15) - 8) * state[x + 2] + ((high >> 4) - 8) * state[x + 3]
+                w += 16
             slot -= dilation
             if slot < 0:
                 slot += span
@@ -242,39 +268,64 @@ def _conv_i8(graph, at, state, s, value):
 
 
 def _binarize(graph, threshold, cin, value, state, p):
-    """Pack the bits x >= threshold from state[p] on."""
-    for k in range((cin + 31) // 32 * 4):
+    """Pack the bits x >= threshold, or their opposites where `flip` says so, from state[p] on."""
+    flip = threshold + (2 * cin + 3 & ~3)
+    for k in range((cin + 31 >> 5) * 4):
         bits = 0
         for c in range(8 * k, min(8 * k + 8, cin)):
             if i16(value, 2 * c) >= i16(graph, threshold + 2 * c):
                 bits |= 1 << (c & 7)
-        state[p + k] = bits
+        state[p + k] = bits ^ graph[flip + k]
 
 
 def _conv_1b(graph, at, state, s, value):
-    cin, cout, taps, dilation = u16(graph, at + 8), u16(graph, at + 10), u16(graph, at + 12), u16(graph, at + 14)
-    shortcut, shift, span, ring, row = graph[at + 2], graph[at + 16], _span(graph, at), s + 4, (cin + 31) // 32 * 4
+    cin, cout = u16(graph, at + 8), u16(graph, at + 10)
+    shortcut, shift, words = graph[at + 2], graph[at + 16], (cin + 31 >> 5) * 4
     threshold = at + _HEADER
-    mult = threshold + (2 * cin + 3 & ~3)
+    mult = threshold + (2 * cin + 3 & ~3) + words
     slope = mult + (2 * cout + 3 & ~3)
     bias = slope + (2 * cout + 3 & ~3)
-    w, ones = bias + 4 * cout, _ONES
-    now = _advance(state, s, span)
-    _binarize(graph, threshold, cin, value, state, ring + now * row)
+    now = _advance(state, s, _span(graph, at))
+    _binarize(graph, threshold, cin, value, state, s + 4 + now * words)
+    count, m = _add_up(graph, at, bias + 4 * cout, state, s + 4, now)
+    row, bits = len(count) >> 4, 0
+    while m >> bits:
+        bits += 1
     for o in range(cout):
-        unlike, slot = 0, now
-        for _ in range(taps):
-            for x in range(ring + slot * row, ring + slot * row + row):
-                unlike += ones[graph[w] ^ state[x]]
-                w += 1
-            slot -= dilation
-            if slot < 0:
-                slot += span
-        a = ((taps * cin - 2 * unlike) * i16(graph, mult + 2 * o) + i32(graph, bias + 4 * o)) >> shift
+        n, byte = 0, (o >> 5) * 4 + (o & 3)
+        for i in range(bits):
+            n |= (count[i * row + byte] >> (o >> 2 & 7) & 1) << i
+        a = ((4 * n - 2 * m) * i16(graph, mult + 2 * o) + i32(graph, bias + 4 * o)) >> shift
         a = -32768 if a < -32768 else 32767 if a > 32767 else a
         if a < 0:
             a = (a * i16(graph, slope + 2 * o)) >> 8
         _set16(value, 2 * o, a + i16(value, 2 * o) if shortcut else a)
+
+
+def _add_up(graph, at, w, state, ring, slot):
+    """Add the rows of weights of all set bits: (counters, number of set bits).
+
+    Bit-sliced: byte i * row + j holds bit i of the counters of eight outputs, which advance together.
+    """
+    cin, taps, dilation, span = u16(graph, at + 8), u16(graph, at + 12), u16(graph, at + 14), _span(graph, at)
+    row, words, m = (u16(graph, at + 10) + 31 >> 5) * 4, (cin + 31 >> 5) * 4, 0
+    count = bytearray(16 * row)  # 13 bits are needed
+    for _ in range(taps):
+        for c in range(cin):
+            if state[ring + slot * words + (c >> 3)] >> (c & 7) & 1:
+                m += 1
+                for j in range(row):
+                    carry = graph[w + j]
+                    while carry:
+                        sum = count[j]
+                        count[j] = sum ^ carry
+                        carry &= sum
+                        j += row
+            w += row
+        slot -= dilation
+        if slot < 0:
+            slot += span
+    return count, m
 
 
 def _dense_i8(graph, at, state, s, value):
@@ -307,7 +358,7 @@ def _sum_window(graph, at, state, s, value):
         _set32(value, 4 * c, y)
 
 
-_STEP = (None, _conv_i8, _conv_1b, _dense_i8, _sum_window)
+_STEP = (None, _conv_i4, _conv_1b, _dense_i8, _sum_window)
 
 
 # Front end

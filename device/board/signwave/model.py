@@ -4,16 +4,18 @@ The file's bytes are the network: they are read into one buffer and the kernels 
 Nothing is allocated before the size that asks for it has been checked.
 """
 
+import sys
 from array import array
 from binascii import crc32
+from struct import pack_into
 
 from . import backend
-from .words import i32, u16, u32
+from .words import i16, i32, u16, u32
 
-VERSION = 1
+VERSION = 2
 _METADATA, _LABELS, _FRONT_END, _GRAPH, _GOLDEN = 1, 2, 3, 4, 5
 _NAMES = ("", "metadata", "labels", "front end", "graph", "golden")
-_CONV_I8, _SUM_WINDOW = 1, 4
+_CONV_I4, _SUM_WINDOW = 1, 4
 
 
 class Model:
@@ -21,7 +23,8 @@ class Model:
 
     labels: list of str; thresholds: list of int, the least margin at which each label is accepted;
     hop, rate_hz: samples a step and a second (None where the network reads features);
-    top, margin: index of the greatest score and its lead over the next, after the last step.
+    top, margin: index of the greatest score and its lead over the next, after the last step;
+    field: frames that a result follows from, itself included (the graph has no feedback).
     Raises ValueError saying what is wrong with the file, OSError where it cannot be read.
     """
 
@@ -38,6 +41,8 @@ class Model:
         for _ in range(self.layers - 1):
             last += u32(self._graph, last + 4)
         self._check_ends(last)
+        self._copy_form = f"{self.frame_bytes}s"
+        self.field = _field(self._graph, self.layers)
         self._check_golden()
         self._state, self._value = bytearray(state_size), bytearray(value_size)
         self.reset()
@@ -52,12 +57,12 @@ class Model:
 
     def _check_ends(self, last):
         graph, params, count = self._graph, self._params, len(self.labels)
-        if params is not None and (graph[4] != _CONV_I8 or u16(graph, 12) != u16(params, 8)):
+        if params is not None and (graph[4] != _CONV_I4 or u16(graph, 12) != u16(params, 8)):
             raise ValueError(f"the graph does not read what the front end gives: {u16(params, 8)} bands")
         if graph[last] != _SUM_WINDOW or u16(graph, last + 10) != count:
             raise ValueError(f"the graph does not give one score for each of the {count} labels")
         self.channels = u16(graph, 12)
-        self.frame_bytes = self.channels * (1 if graph[4] == _CONV_I8 else 2)
+        self.frame_bytes = self.channels * (1 if graph[4] == _CONV_I4 else 2)
 
     def _check_golden(self):
         golden, count = self._golden, len(self.labels)
@@ -73,9 +78,13 @@ class Model:
 
     def reset(self):
         """Forget all that was heard."""
-        backend.kernels.graph_reset(self._graph, self._state)
+        self.forget()
         if self._audio is not None:
             backend.kernels.frontend_reset(self._params, self._audio)
+
+    def forget(self):
+        """Back to the state before the first frame of features; the front end goes on."""
+        backend.kernels.graph_reset(self._graph, self._state)
         self.top = self.margin = 0
 
     def step(self, samples):
@@ -106,14 +115,38 @@ class Model:
     def _features(self, frame):
         if len(frame) != self.frame_bytes:
             raise ValueError(f"a frame is {self.frame_bytes} bytes, this one has {len(frame)}")
-        for i in range(self.frame_bytes):
-            self._value[i] = frame[i]
+        copy_into(self._copy_form, self._value, 0, frame)
 
     def step_features(self, frame):
-        """As `step`, from features (bytes of i8 or i16, as the graph reads) and past the front end."""
+        """As `step`, from features (bytes, or an array("b"), of i8 or i16 as the graph reads) and past the front end."""
+        self.advance(frame)
+        return self._decide()
+
+    def advance(self, frame):
+        """As `step_features` without a decision: for the state's sake."""
         self._features(frame)
         backend.kernels.graph_step(self._graph, self._state, self._value, 0, self.layers)
-        return self._decide()
+
+    def features(self, samples, out):
+        """The front end alone: the next `hop` samples give a frame of features in `out`, an array("b") of `channels` items."""
+        backend.kernels.frontend_step(self._params, self._audio, samples, self._value)
+        copy_into(self._copy_form, out, 0, self._value)
+
+    def amplify(self, doublings):
+        """Hear all sound 2 ** doublings times as loud as it comes, from now on, for a microphone below the level of training.
+
+        A part of the front end's logarithm: exact, and nothing is clipped. Raises ValueError where it leaves 16 bits.
+        """
+        offset = i16(self._params, 10) + 512 * doublings  # 1/256 octave of power, and twice as loud is two of those octaves
+        if not -32768 <= offset <= 32767:
+            raise ValueError(f"amplified by {doublings} doublings: the front end's offset {offset} leaves 16 bits")
+        params = bytearray(self._params)
+        pack_into("<h", params, 10, offset)
+        self._params = params
+
+    def same_front_end(self, other):
+        """Whether another model hears with the very same front end, so that both can share its features."""
+        return self.hop is not None and other.hop is not None and bytes(self._params) == bytes(other._params)
 
     def _decide(self):
         value = self._value
@@ -165,6 +198,21 @@ class Model:
         return got == [i32(self._golden, 8 + 4 * i) for i in range(len(got))]
 
 
+def copy_into(form, buffer, at, data):
+    """Copy the first bytes of `data`, as many as `form` says ("40s"), to `buffer` from `at` on: a slice would be allocated."""
+    # CPython packs nothing but bytes.
+    pack_into(form, buffer, at, data if sys.implementation.name == "micropython" else bytes(data))
+
+
+def _field(graph, layers):
+    """Frames that a result follows from: one, and what each operation's taps reach back."""
+    at, frames = 4, 1
+    for _ in range(layers):
+        frames += (u16(graph, at + 12) - 1) * u16(graph, at + 14)
+        at += u32(graph, at + 4)
+    return frames
+
+
 def _item_bytes(samples):
     """2 for arrays of 16-bit items, 1 for bytes. Not every MicroPython says so of a memoryview: there it counts as bytes."""
     return 2 if isinstance(samples, array) else getattr(samples, "itemsize", 1)
@@ -178,7 +226,7 @@ def _check_head(head):
     if version > VERSION:
         raise ValueError(f"format version {version} is newer than {VERSION}: update signwave on the board")
     if version != VERSION:
-        raise ValueError(f"format version {version} does not exist")
+        raise ValueError(f"format version {version} is older than {VERSION}: export the model again")
     if not 16 <= size <= 1 << 20:
         raise ValueError(f"size {size} is not within 16 bytes to 1 MiB")
     return size
