@@ -17,7 +17,7 @@ import numpy as np
 
 from export import format as swm
 from export.format import FormatError, FrontEnd
-from export.graph import Conv1b, ConvI8, DenseI8, Operation, SumWindow, encode_graph
+from export.graph import Conv1b, ConvI4, DenseI8, Operation, SumWindow, encode_graph
 from export.native import FrontEnd as NativeFrontEnd
 from export.native import Graph
 
@@ -26,7 +26,7 @@ SECONDS = 20
 
 def random_operation(rng: np.random.Generator, op: Operation) -> Operation:
     for name, dtype, shape in op.arrays():
-        low, high = {"<i2": (-500, 500), "<i4": (-9999, 9999), "i1": (-128, 128), "<u4": (0, 1 << 32)}[dtype]
+        low, high = {"<i2": (-500, 500), "<i4": (-9999, 9999), "i1": (-128, 128), "<u2": (0, 1 << 16), "<u4": (0, 1 << 32)}[dtype]
         setattr(op, name, rng.integers(low, high, shape).astype(dtype))
     return op
 
@@ -36,7 +36,7 @@ def m_like(seed: int = 0) -> tuple[FrontEnd, list[Operation]]:
     rng = np.random.default_rng(seed)
     mel = np.linspace(np.log1p(60 / 700), np.log1p(7600 / 700), 42)
     edges = np.maximum.accumulate(np.round(700 * np.expm1(mel) * 512 / 16000 * 16).astype(int) - 16 * np.arange(42))
-    ops = [ConvI8(40, 128, 3, 1, 8, 8)]
+    ops = [ConvI4(40, 128, 3, 1, 8, 8)]
     ops += [Conv1b(128, 128, 3, dilation, 8, 0, True) for dilation in (1, 2, 4, 8) * 2]
     ops += [DenseI8(128, 12, 1, 1, 8, 8), SumWindow(12, 12, 50)]
     return FrontEnd((edges + 16 * np.arange(42)).tolist(), 320), [random_operation(rng, op) for op in ops]

@@ -25,6 +25,7 @@ class Costs:
     """
 
     bits: int = 0
+    int4: int = 0
     int8: int = 0
     int16: int = 0
     int32: int = 0
@@ -64,6 +65,7 @@ class Summary:
             "type",
             "output",
             "1-bit",
+            "int4",
             "int8",
             "int16",
             "int32",
@@ -87,7 +89,7 @@ class Summary:
 
 
 def _cells(c: Costs) -> list[str]:
-    counts = [c.bits, c.int8, c.int16, c.int32, c.binary_macs, c.int8_macs]
+    counts = [c.bits, c.int4, c.int8, c.int16, c.int32, c.binary_macs, c.int8_macs]
     return [f"{n:,}" if n else "" for n in counts] + [f"{n / 1024:.2f}" if n else "" for n in (c.file_bytes, c.ram_bytes)]
 
 
@@ -130,7 +132,7 @@ def layer_costs(layer: nn.Module) -> Costs:
         case BinaryEmbeddingBag():
             return Costs(bits=layer.weight.numel(), file_bytes=4 * layer.entries * _words(layer.channels))
         case nn.Conv1d():
-            return _conv_i8(layer)
+            return _conv_i4(layer)
         case nn.Linear():
             return _dense_i8(layer.in_features, layer.out_features)
         case _ if isinstance(layer, FOLDED):
@@ -140,26 +142,26 @@ def layer_costs(layer: nn.Module) -> Costs:
 
 
 def _conv_1b(cin: int, cout: int, taps: int, span: int) -> Costs:
-    macs = cout * taps * cin
+    macs, macs_words = cout * taps * cin, _words(cout) * taps * cin
     return Costs(
         bits=macs,
         int16=cin + 2 * cout,  # threshold; mult, slope
         int32=cout,  # bias
         binary_macs=macs,
-        file_bytes=RECORD_HEADER + _pad(2 * cin) + 2 * _pad(2 * cout) + 4 * cout + 4 * cout * taps * _words(cin),
+        file_bytes=RECORD_HEADER + _pad(2 * cin) + 4 * _words(cin) + 2 * _pad(2 * cout) + 4 * cout + 4 * macs_words,
         ram_bytes=4 + 4 * span * _words(cin),
     )
 
 
-def _conv_i8(layer: nn.Conv1d) -> Costs:
+def _conv_i4(layer: nn.Conv1d) -> Costs:
     cin, cout, (taps,), (dilation,) = layer.in_channels, layer.out_channels, layer.kernel_size, layer.dilation
     macs = cout * taps * cin
     return Costs(
-        int8=macs,
+        int4=macs,
         int16=cout,
         int32=cout,
         int8_macs=macs,
-        file_bytes=RECORD_HEADER + _pad(2 * cout) + 4 * cout + _pad(macs),
+        file_bytes=RECORD_HEADER + _pad(2 * cout) + 4 * cout + 16 * -(-cout // 8) * taps * (cin // 4),
         ram_bytes=4 + _pad(((taps - 1) * dilation + 1) * cin),
     )
 

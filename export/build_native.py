@@ -66,9 +66,9 @@ ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
     "export._native",
     LOOPS,
-    sources=["device/native/core.c", "device/native/frontend.c"],
+    sources=["device/native/graph.c", "device/native/kernels.c", "device/native/frontend.c"],
     include_dirs=["device/native"],
-    depends=["device/native/signwave.h"],
+    depends=["device/native/signwave.h", "device/native/kernels.h"],
     extra_compile_args=["-O3", "-fwrapv", "-fno-strict-aliasing"],
 )
 

@@ -7,7 +7,7 @@ import typer
 
 from export.console import show, table
 from export.format import Model, read
-from export.graph import Conv1b, ConvI8, DenseI8, Operation, encode_graph, state_size
+from export.graph import Conv1b, ConvI4, DenseI8, Operation, encode_graph, state_size
 
 
 def inspect(
@@ -23,7 +23,7 @@ def inspect(
 def macs(op: Operation) -> tuple[int, int]:
     """Multiply-accumulates of one frame: (binary, int8)."""
     count = op.cin * op.cout * op.taps
-    return (count if isinstance(op, Conv1b) else 0, count if isinstance(op, (ConvI8, DenseI8)) else 0)
+    return (count if isinstance(op, Conv1b) else 0, count if isinstance(op, (ConvI4, DenseI8)) else 0)
 
 
 def describe(model: Model, file_bytes: int) -> dict:

@@ -17,7 +17,7 @@ import numpy as np
 from export import reference
 from export.graph import FormatError, Operation, decode_graph, encode_graph
 
-MAGIC, VERSION = b"SWM\x1a", 1
+MAGIC, VERSION = b"SWM\x1a", 2
 MAX_FILE, MAX_LABELS, MAX_LABEL_BYTES, MAX_METADATA = 1 << 20, 512, 255, 4096
 METADATA, LABELS, FRONT_END, GRAPH, GOLDEN = 1, 2, 3, 4, 5
 _NAMES = {METADATA: "metadata", LABELS: "labels", FRONT_END: "front end", GRAPH: "graph", GOLDEN: "golden"}
@@ -198,7 +198,7 @@ def _sections(data: bytes) -> dict[int, bytes]:
     if version > VERSION:
         raise FormatError(f"format version {version} is newer than {VERSION}, which this signwave reads: update signwave")
     if version != VERSION:
-        raise FormatError(f"format version {version} does not exist; this signwave reads {VERSION}")
+        raise FormatError(f"format version {version} is older than {VERSION}, which this signwave reads: export the model again")
     if size > MAX_FILE or len(data) > MAX_FILE:
         raise FormatError(f"size {max(size, len(data))} is over the limit of {MAX_FILE} bytes")
     if len(data) < size:

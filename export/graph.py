@@ -1,6 +1,6 @@
 """The integer graph: a chain of typed operations on packed bits and small integers (FORMAT.md, section 3).
 
-ops = [ConvI8(...), Conv1b(...), DenseI8(...), SumWindow(...)]
+ops = [ConvI4(...), Conv1b(...), DenseI8(...), SumWindow(...)]
 section = encode_graph(ops); assert decode_graph(section) == ops
 """
 
@@ -54,14 +54,17 @@ class Operation:
 
 
 @dataclass(eq=False)
-class ConvI8(Operation):
-    """int8 temporal convolution, the stem: i8[cin] -> i16[cout]. weight (cout, tap, cin), tap 0 newest."""
+class ConvI4(Operation):
+    """Temporal convolution with 4-bit weights over int8, the stem: i8[cin] -> i16[cout].
+
+    weight (block, tap, quad, 8) u16 as `pack_i4` makes it, tap 0 newest.
+    """
 
     mult: np.ndarray = None
     bias: np.ndarray = None
     weight: np.ndarray = None
 
-    opcode, reads, gives, name = 1, "i8", "i16", "conv_i8"
+    opcode, reads, gives, name = 1, "i8", "i16", "conv_i4"
 
     @property
     def state_bytes(self) -> int:
@@ -69,17 +72,19 @@ class ConvI8(Operation):
 
     def arrays(self):
         return [("mult", "<i2", (self.cout,)), ("bias", "<i4", (self.cout,)),
-                ("weight", "i1", (self.cout, self.taps, self.cin))]  # fmt: skip
+                ("weight", "<u2", ((self.cout + 7) // 8, self.taps, self.cin // 4, 8))]  # fmt: skip
 
 
 @dataclass(eq=False)
 class Conv1b(Operation):
     """Binary temporal convolution behind thresholds, PReLU and shortcut after it: i16[cin] -> i16[cout].
 
-    weight (cout, tap, word) u32, tap 0 newest, bit 1 = +1.
+    flip (word,) u32: channels whose bit is stored turned over. weight (tap, cin, block) u32 as `pack_outputs` makes it,
+    tap 0 newest.
     """
 
     threshold: np.ndarray = None
+    flip: np.ndarray = None
     mult: np.ndarray = None
     slope: np.ndarray = None
     bias: np.ndarray = None
@@ -96,8 +101,9 @@ class Conv1b(Operation):
         return 4 + self.span * self.words * 4
 
     def arrays(self):
-        return [("threshold", "<i2", (self.cin,)), ("mult", "<i2", (self.cout,)), ("slope", "<i2", (self.cout,)),
-                ("bias", "<i4", (self.cout,)), ("weight", "<u4", (self.cout, self.taps, self.words))]  # fmt: skip
+        return [("threshold", "<i2", (self.cin,)), ("flip", "<u4", (self.words,)),
+                ("mult", "<i2", (self.cout,)), ("slope", "<i2", (self.cout,)), ("bias", "<i4", (self.cout,)),
+                ("weight", "<u4", (self.taps, self.cin, (self.cout + 31) // 32))]  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -128,25 +134,57 @@ class SumWindow(Operation):
         return 4 + 4 * self.cin + _padded(2 * self.taps * self.cin)
 
 
-OPERATIONS = {op.opcode: op for op in (ConvI8, Conv1b, DenseI8, SumWindow)}
+OPERATIONS = {op.opcode: op for op in (ConvI4, Conv1b, DenseI8, SumWindow)}
 
 
 def _padded(n: int) -> int:
     return (n + 3) & ~3
 
 
-def pack_bits(signs: np.ndarray) -> np.ndarray:
-    """Pack the last axis, +1 (or anything >= 0) to bit 1 and negatives to bit 0, into u32 words, LSB first."""
-    bits = np.asarray(signs) >= 0
+def pack_bits(bits: np.ndarray) -> np.ndarray:
+    """Pack the last axis of zeros and ones into u32 words, least significant bit first, padded with zeros."""
+    bits = np.asarray(bits, bool)
     pad = -bits.shape[-1] % 32
     bits = np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, pad)])
-    return np.packbits(bits, axis=-1, bitorder="little").view("<u4")
+    return np.ascontiguousarray(np.packbits(bits, axis=-1, bitorder="little")).view("<u4")
 
 
 def unpack_bits(words: np.ndarray, n: int) -> np.ndarray:
-    """The inverse of `pack_bits`: the first n bits of the last axis as int8 +1 or -1."""
+    """The inverse of `pack_bits`: the first n bits of the last axis as int8 0 or 1."""
     bits = np.unpackbits(np.ascontiguousarray(words, "<u4").view(np.uint8), axis=-1, bitorder="little")
-    return (bits[..., :n].astype(np.int8) << 1) - 1
+    return bits[..., :n].astype(np.int8)
+
+
+def pack_outputs(bits: np.ndarray) -> np.ndarray:
+    """Pack the last axis, outputs, into u32 words (..., block): output 4 i + k of 32 is bit 8 k + i.
+
+    So the four bytes of a word count for four outputs that follow one another once counters are transposed (FORMAT.md, 3.2).
+    """
+    bits = np.asarray(bits, bool)
+    bits = np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, -bits.shape[-1] % 32)])
+    return pack_bits(bits.reshape(*bits.shape[:-1], -1, 8, 4).swapaxes(-1, -2).reshape(bits.shape))
+
+
+def unpack_outputs(words: np.ndarray, n: int) -> np.ndarray:
+    """The inverse of `pack_outputs`: the first n outputs as int8 0 or 1."""
+    bits = unpack_bits(words, 32 * words.shape[-1])
+    return bits.reshape(*bits.shape[:-1], -1, 4, 8).swapaxes(-1, -2).reshape(bits.shape)[..., :n]
+
+
+def pack_i4(weight: np.ndarray) -> np.ndarray:
+    """Weights (output, tap, input) of -8 to 7 as u16 (block, tap, quad, 8): four inputs a number, eight outputs side by side."""
+    cout, taps, cin = weight.shape
+    fields = (np.asarray(weight).astype(np.int64) + 8).astype("<u2").reshape(cout, taps, cin // 4, 4)
+    words = (fields << np.arange(0, 16, 4, dtype="<u2")).sum(-1, dtype="<u2")
+    words = np.pad(words, [(0, -cout % 8), (0, 0), (0, 0)])
+    return np.ascontiguousarray(words.reshape(-1, 8, taps, cin // 4).transpose(0, 2, 3, 1))
+
+
+def unpack_i4(words: np.ndarray, cout: int) -> np.ndarray:
+    """The inverse of `pack_i4`: int8 (cout, tap, input)."""
+    blocks, taps, quads, _ = words.shape
+    fields = words.transpose(0, 3, 1, 2)[..., None] >> np.arange(0, 16, 4, dtype=np.uint16) & 15
+    return fields.reshape(8 * blocks, taps, 4 * quads)[:cout].astype(np.int8) - np.int8(8)
 
 
 def state_size(ops: list[Operation]) -> int:
@@ -230,7 +268,7 @@ def _check_shape(op: Operation, where: str) -> None:
     limits = [("cin", 1, MAX_CHANNELS), ("cout", 1, MAX_CHANNELS), ("dilation", 1, MAX_DILATION),
               ("taps", 1, MAX_WINDOW if isinstance(op, SumWindow) else MAX_TAPS), ("span", 1, MAX_SPAN),
               ("shift_a", 0, 0 if isinstance(op, SumWindow) else MAX_SHIFT),
-              ("shift_b", 0, MAX_SHIFT if isinstance(op, (ConvI8, DenseI8)) else 0)]  # fmt: skip
+              ("shift_b", 0, MAX_SHIFT if isinstance(op, (ConvI4, DenseI8)) else 0)]  # fmt: skip
     for name, low, high in limits:
         if not low <= getattr(op, name) <= high:
             raise FormatError(f"{where}: {name} is {getattr(op, name)}, allowed are {low} to {high}")
@@ -238,7 +276,7 @@ def _check_shape(op: Operation, where: str) -> None:
         raise FormatError(f"{where}: {op.taps} taps x {op.cin} channels are more than {MAX_INPUTS} inputs")
     if op.shortcut and not (isinstance(op, Conv1b) and op.cin == op.cout):
         raise FormatError(f"{where}: a shortcut needs conv_1b with as many inputs as outputs")
-    if isinstance(op, (ConvI8, DenseI8)) and op.cin % 4:
+    if isinstance(op, (ConvI4, DenseI8)) and op.cin % 4:
         raise FormatError(f"{where}: {op.cin} input channels are not a multiple of 4")
     if isinstance(op, DenseI8) and (op.taps, op.dilation) != (1, 1):
         raise FormatError(f"{where}: a dense layer has one tap and dilation 1")
@@ -256,5 +294,9 @@ def _check_values(op: Operation, where: str) -> None:
             low, high = 1 - MAX_BIAS, MAX_BIAS - 1
         if values.min() < low or values.max() > high:
             raise FormatError(f"{where}: {name} holds a value outside {low}..{high}")
-    if isinstance(op, Conv1b) and op.cin % 32 and np.any(op.weight[..., -1] >> np.uint32(op.cin % 32)):
-        raise FormatError(f"{where}: padding bits in the weights are not zero")
+    if isinstance(op, Conv1b):
+        outputs = unpack_outputs(op.weight, 32 * op.weight.shape[-1])
+        if unpack_bits(op.flip, 32 * op.words)[op.cin :].any() or outputs[..., op.cout :].any():
+            raise FormatError(f"{where}: padding bits in flip or weights are not zero")
+    if isinstance(op, ConvI4) and op.cout % 8 and np.any(op.weight[-1, ..., op.cout % 8 :]):
+        raise FormatError(f"{where}: padding in the weights is not zero")

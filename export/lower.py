@@ -1,19 +1,33 @@
 """Trained layers -> integer operations: batch norm, scales, thresholds and offsets folded into integers a channel.
 
     stream = Stream.for_peak(peak, channels)
-    ops = [conv_i8(stem, norm, 1 / 64, stream), conv_1b(conv, norm, act, stream), dense_i8(norm, linear, 4.0, stream)]
+    ops = [conv_i4(stem, norm, 1 / 64, stream), conv_1b(conv, norm, act, stream), dense_i8(norm, linear, 4.0, stream)]
+    ops = with_rare_bits(ops, frames)
 
 Folding batch norm into integer multiply, add and shift after Jacob et al., 2018. Knows layers, no task.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
 
 from bnn.layers import BinaryConv1d, RPReLU
-from export.graph import MAX_BIAS, MAX_SHIFT, Conv1b, ConvI8, DenseI8, pack_bits
+from export import native
+from export.graph import (
+    MAX_BIAS,
+    MAX_SHIFT,
+    Conv1b,
+    ConvI4,
+    DenseI8,
+    Operation,
+    encode_graph,
+    pack_bits,
+    pack_i4,
+    pack_outputs,
+    unpack_outputs,
+)
 
 
 @dataclass
@@ -33,19 +47,20 @@ class Stream:
         return cls(2.0 ** math.floor(math.log2(32767 / (1.5 * max(peak, 1e-3)))), np.zeros(channels))
 
 
-def conv_i8(conv: nn.Conv1d, norm: nn.BatchNorm1d, input_scale: float, stream: Stream) -> ConvI8:
-    """Stem: convolution without bias over int8 inputs worth `input_scale` each, then batch norm."""
+def conv_i4(conv: nn.Conv1d, norm: nn.BatchNorm1d, input_scale: float, stream: Stream) -> ConvI4:
+    """Stem: convolution without bias over int8 inputs worth `input_scale` each, then batch norm; weights in 15 steps."""
     weight = _numpy(conv.weight)[:, :, ::-1].transpose(0, 2, 1)  # (cout, tap, cin), newest first
-    unit = np.maximum(np.abs(weight).max(axis=(1, 2)), 1e-12) / 127
-    integers = np.round(weight / unit[:, None, None])
+    unit = np.maximum(np.abs(weight).max(axis=(1, 2)), 1e-12) / 7
+    integers = np.round(weight / unit[:, None, None]).astype(np.int64)
     gain, add = _affine(norm)
     stream.offset = add  # real output = gain * accumulator + add
     reach = np.abs(integers).sum(axis=(1, 2)).max() * 128
     shift_a = max(0, math.ceil(math.log2(max(reach, 1) / 32767)))
     mult, shift_b = _multiplier(gain * unit * input_scale * stream.scale * 2.0**shift_a)
-    bias = np.full(len(mult), 1 << shift_a >> 1, np.int32)  # the shift rounds down: half a unit makes it round
+    # Inputs count from silence, -128; and the shift rounds down: half a unit makes it round.
+    bias = (1 << shift_a >> 1) - 128 * integers.sum(axis=(1, 2))
     cout, taps, cin = weight.shape
-    return ConvI8(cin, cout, taps, conv.dilation[0], shift_a, shift_b, False, mult, bias, integers.astype(np.int8))
+    return ConvI4(cin, cout, taps, conv.dilation[0], shift_a, shift_b, False, mult, bias, pack_i4(integers))
 
 
 def conv_1b(conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, stream: Stream, shortcut: bool = True) -> Conv1b:
@@ -54,14 +69,43 @@ def conv_1b(conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, stream: Strea
     gain, add = _affine(norm)
     gain, add = gain * _numpy(conv.scale) * stream.scale, (add - _numpy(act.gamma)) * stream.scale
     mult, shift = _multiplier(gain, add)
-    bias = np.round(add * 2.0**shift + 2.0**shift / 2)
+    bits = _numpy(conv.weight).transpose(2, 1, 0) >= 0  # (tap, cin, cout); tap 0 is the newest already
+    rest = np.sum(1 - 2.0 * bits, axis=(0, 1))  # the dot product of +-1 is this, and what the graph counts of set bits
+    bias = np.round(add * 2.0**shift + 2.0**shift / 2) + rest * mult
     slope = np.round(_numpy(act.slope) * 256)
-    weight = pack_bits(_numpy(conv.weight).transpose(0, 2, 1))  # (cout, tap, word); tap 0 is the newest already
     stream.offset = stream.offset * shortcut + _numpy(act.zeta)
     cout, cin, taps = conv.weight.shape
+    flip, weight = pack_bits(np.zeros(cin)), pack_outputs(bits)
     return Conv1b(
-        cin, cout, taps, conv.dilation, shift, 0, shortcut, _i16(threshold), mult, _i16(slope), _clip_bias(bias), weight
+        cin, cout, taps, conv.dilation, shift, 0, shortcut, _i16(threshold), flip, mult, _i16(slope), _clip_bias(bias), weight
     )
+
+
+def with_rare_bits(ops: list[Operation], frames: np.ndarray) -> list[Operation]:
+    """The same graph with every channel's bit turned over that is set more often than not in `frames` (frame, channel).
+
+    The results are the same; the kernels add up set bits alone, so the fewer there are the faster it runs.
+    """
+    graph, out = native.Graph(encode_graph(ops)), []
+    for i, op in enumerate(ops):
+        if isinstance(op, Conv1b):
+            x = graph.run(frames, last=i) if i else frames
+            op = flipped(op, (x >= op.threshold).mean(axis=0) > 0.5)
+        out.append(op)
+    return out
+
+
+def flipped(op: Conv1b, channels: np.ndarray) -> Conv1b:
+    """The same operation with the bits of these channels (cin,) bool turned over, in the ring and in the weights.
+
+    Unchanged where the biases, which take up the difference, would leave their range.
+    """
+    bits = unpack_outputs(op.weight, op.cout).astype(bool) ^ channels[:, None]
+    rest = (2 - 4 * bits[:, channels].astype(np.int64)).sum(axis=(0, 1))
+    bias = op.bias + rest * op.mult.astype(np.int64)
+    if np.abs(bias).max() >= MAX_BIAS:
+        return op
+    return replace(op, flip=op.flip ^ pack_bits(channels), weight=pack_outputs(bits), bias=bias.astype(np.int32))
 
 
 def dense_i8(norm: nn.BatchNorm1d, linear: nn.Linear, ceiling: float, stream: Stream) -> DenseI8:

@@ -8,7 +8,7 @@ Slow by intent. All arithmetic is int64 on values that FORMAT.md keeps within 32
 
 import numpy as np
 
-from export.graph import Conv1b, ConvI8, DenseI8, Operation, SumWindow, pack_bits, unpack_bits
+from export.graph import Conv1b, ConvI4, DenseI8, Operation, SumWindow, unpack_bits, unpack_i4, unpack_outputs
 
 FFT = 512
 
@@ -27,22 +27,24 @@ def run(ops: list[Operation], frames: np.ndarray) -> np.ndarray:
     return x.astype({"i16": np.int16, "i32": np.int32}[ops[-1].gives])
 
 
-def _tapped(x: np.ndarray, op: Operation, before: int) -> np.ndarray:
-    """(frame, tap, channel): what each tap reads, with `before` in the place of frames that have not been."""
-    padded = np.concatenate([np.full((op.span - 1, x.shape[1]), before, x.dtype), x])
+def _tapped(x: np.ndarray, op: Operation, before: np.ndarray | int) -> np.ndarray:
+    """(frame, tap, channel): what each tap reads, with `before` (channel,) in the place of frames that have not been."""
+    past = np.broadcast_to(before, (op.span - 1, x.shape[1])).astype(x.dtype)
+    padded = np.concatenate([past, x])
     return np.stack([padded[op.span - 1 - j * op.dilation :][: len(x)] for j in range(op.taps)], axis=1)
 
 
-def _conv_i8(op: ConvI8, x: np.ndarray) -> np.ndarray:
-    acc = np.einsum("ftc,otc->fo", _tapped(x, op, -128), op.weight.astype(np.int64))
+def _conv_i4(op: ConvI4, x: np.ndarray) -> np.ndarray:
+    acc = np.einsum("ftc,otc->fo", _tapped(x + 128, op, 0), unpack_i4(op.weight, op.cout).astype(np.int64))
     t = sat16((acc + op.bias) >> op.shift_a)
     return sat16((t * op.mult) >> op.shift_b)
 
 
 def _conv_1b(op: Conv1b, x: np.ndarray) -> np.ndarray:
-    bits = pack_bits(np.where(x >= op.threshold, 1, -1))  # (frame, word)
-    tapped = unpack_bits(_tapped(bits, op, 0), op.cin).astype(np.int64)  # ±1, so the product below counts agreements
-    s = np.einsum("ftc,otc->fo", tapped, unpack_bits(op.weight, op.cin).astype(np.int64))
+    flip = unpack_bits(op.flip, op.cin).astype(np.int64)
+    bits = _tapped((x >= op.threshold) ^ flip, op, flip)
+    n = np.einsum("ftc,tco->fo", bits, unpack_outputs(op.weight, op.cout).astype(np.int64))
+    s = 4 * n - 2 * bits.sum((1, 2))[:, None]
     a = sat16((s * op.mult + op.bias) >> op.shift_a)
     a = np.where(a >= 0, a, (a * op.slope) >> 8)
     return sat16(x + a if op.shortcut else a)
@@ -59,7 +61,7 @@ def _sum_window(op: SumWindow, x: np.ndarray) -> np.ndarray:
     return total
 
 
-_RUN = {ConvI8: _conv_i8, Conv1b: _conv_1b, DenseI8: _dense_i8, SumWindow: _sum_window}
+_RUN = {ConvI4: _conv_i4, Conv1b: _conv_1b, DenseI8: _dense_i8, SumWindow: _sum_window}
 
 
 def golden_input(op: Operation, seed: int, frames: int) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""The student: a causal 1-bit temporal convolution network with int16 shortcuts, int8 stem and head.
+"""The student: a causal 1-bit temporal convolution network with int16 shortcuts, 4-bit stem and int8 head.
 
     net = KwsNet(KwsConfig(channels=128, blocks=8), labels=12)
     logits = net(features)                    # (batch, label) from int8 log-mel (batch, frame, band)
-    ops = lower(net, stream_peak(net, features))      # the integer graph
+    ops = lower(net, features)                # the integer graph, scaled by what real features (batch, frame, band) do
 
 Binary convolutions each inside a real-valued shortcut after Bi-Real Net (Liu et al., 2018), learned thresholds and
 PReLUs after ReActNet (Liu et al., 2020), dilated causal body after WaveNet (van den Oord et al., 2016).
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bnn.layers import BinaryConv1d, RPReLU
 from export.graph import Operation, SumWindow
-from export.lower import Stream, conv_1b, conv_i8, dense_i8, logit_unit
+from export.lower import Stream, conv_1b, conv_i4, dense_i8, logit_unit, with_rare_bits
 from kws.frontend import BANDS
 
 INPUT_SCALE = 1 / 64  # int8 log-mel to about unit variance
@@ -37,9 +37,9 @@ class KwsConfig:
     dropout: float = 0.1
 
 
-def rounded_to_int8(weight: Tensor) -> Tensor:
-    """Weights (cout, cin, tap) as 255 steps an output channel, as export rounds them; the gradient passes (Jacob, 2018)."""
-    unit = weight.detach().abs().amax((1, 2), keepdim=True).clamp_min(1e-12) / 127
+def rounded_to_int4(weight: Tensor) -> Tensor:
+    """Weights (cout, cin, tap) in 15 steps an output channel, as export rounds them; the gradient passes (Jacob, 2018)."""
+    unit = weight.detach().abs().amax((1, 2), keepdim=True).clamp_min(1e-12) / 7
     return weight + ((weight / unit).round() * unit - weight).detach()
 
 
@@ -75,9 +75,9 @@ class KwsNet(nn.Module):
         """The residual stream (batch, channel, frame) behind the stem and behind each block."""
         x = features.transpose(1, 2).float() * INPUT_SCALE
         x = nn.functional.pad(x, (self.config.stem_taps - 1, 0), value=SILENCE * INPUT_SCALE)
-        # Once bits follow, the stem learns as the int8 it will be: a bit that rounding turns over spreads from block to block.
+        # Once bits follow, the stem learns in its 4 bits: what rounding turns over spreads from block to block.
         binary = self.blocks[0].conv.precision.binary_activations
-        weight = rounded_to_int8(self.stem.weight) if binary else self.stem.weight
+        weight = rounded_to_int4(self.stem.weight) if binary else self.stem.weight
         taps = [self.stem_norm(nn.functional.conv1d(x, weight))]
         for block in self.blocks:
             taps.append(block(taps[-1]))
@@ -99,14 +99,15 @@ def stream_peak(net: KwsNet, features: Tensor) -> float:
     return max(float(t.abs().max()) for t in net.body(features))
 
 
-def lower(net: KwsNet, peak: float) -> list[Operation]:
-    """The network as an integer graph, its residual stream scaled for values up to `peak`."""
+def lower(net: KwsNet, features: Tensor) -> list[Operation]:
+    """The network as an integer graph, scales and stored bits chosen by some real clips (batch, frame, band)."""
     net.eval()
-    stream = Stream.for_peak(peak, net.config.channels)
-    ops = [conv_i8(net.stem, net.stem_norm, INPUT_SCALE, stream)]
+    stream = Stream.for_peak(stream_peak(net, features), net.config.channels)
+    ops = [conv_i4(net.stem, net.stem_norm, INPUT_SCALE, stream)]
     ops += [conv_1b(block.conv, block.norm, block.act, stream) for block in net.blocks]
     ops.append(dense_i8(net.head_norm, net.head, HEAD_CEILING, stream))
-    return [*ops, SumWindow(net.head.out_features, net.head.out_features, net.config.window)]
+    labels = net.head.out_features
+    return with_rare_bits([*ops, SumWindow(labels, labels, net.config.window)], features.flatten(0, 1).numpy())
 
 
 def metadata_of(net: KwsNet, ops: list[Operation], name: str, seconds: float) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from export import format as swm
 from export import reference
-from export.graph import Conv1b, ConvI8, DenseI8, SumWindow, encode_graph, state_size
+from export.graph import Conv1b, ConvI4, DenseI8, SumWindow, encode_graph, pack_i4, state_size
 
 _spec = importlib.util.spec_from_file_location("strategies", Path(__file__).parents[1] / "export" / "strategies.py")
 strategies = importlib.util.module_from_spec(_spec)
@@ -33,7 +33,7 @@ def random_graphs(seed: int = 1) -> list[list]:
     """Each operation alone at sizes that try its corners, then chains."""
     rng = np.random.default_rng(seed)
     op = lambda *a, **k: strategies.random_op(rng, *a, **k)  # noqa: E731
-    graphs = [[op(ConvI8, cin, cout, taps, dilation)] for cin, cout, taps, dilation in
+    graphs = [[op(ConvI4, cin, cout, taps, dilation)] for cin, cout, taps, dilation in
               [(4, 1, 1, 1), (8, 5, 3, 1), (4, 3, 5, 7), (40, 16, 4, 2), (12, 2, 2, 64)]]  # fmt: skip
     graphs += [[op(Conv1b, cin, cout, taps, dilation, cin == cout)] for cin, cout, taps, dilation in
                [(1, 1, 1, 1), (31, 7, 2, 3), (32, 32, 3, 1), (33, 33, 5, 2), (64, 9, 4, 16), (96, 4, 3, 5),
@@ -42,7 +42,7 @@ def random_graphs(seed: int = 1) -> list[list]:
     graphs += [[op(SumWindow, c, c, taps)] for c, taps in [(1, 1), (3, 7), (12, 20), (5, 256)]]
     for _ in range(12):
         c, d = 4 * int(rng.integers(1, 17)), int(rng.integers(1, 10))
-        graphs.append([op(ConvI8, 4 * int(rng.integers(1, 11)), c, 3, 1)]
+        graphs.append([op(ConvI4, 4 * int(rng.integers(1, 11)), c, 3, 1)]
                       + [op(Conv1b, c, c, int(rng.integers(1, 6)), d, bool(rng.integers(0, 2))) for _ in range(3)]
                       + [op(DenseI8, c, 6), op(SumWindow, 6, 6, int(rng.integers(1, 9)))])  # fmt: skip
     return graphs
@@ -83,7 +83,7 @@ def small_model(front_end: bool) -> swm.Model:
     rng = np.random.default_rng(7)
     n = lambda low, high, *shape: rng.integers(low, high, shape)  # noqa: E731
     c = 32
-    stem = ConvI8(16, c, 3, 1, 6, 10, False, n(300, 900, c), n(-900, 900, c), n(-60, 60, c, 3, 16))
+    stem = ConvI4(16, c, 3, 1, 3, 10, False, n(300, 900, c), n(-900, 900, c), pack_i4(n(-8, 8, c, 3, 16)))
     binary = [strategies.random_op(rng, Conv1b, c, c, 3, dilation, True) for dilation in (1, 2)]
     for op in binary:
         op.shift_a, op.mult, op.bias, op.threshold = 4, n(20, 200, c), n(-999, 999, c), n(-99, 99, c)
@@ -115,7 +115,7 @@ def model_files() -> dict[str, bytes]:
             "graph.bin": encode_graph(audio.ops), "front_end.bin": audio.front_end.encode()}  # fmt: skip
 
 
-def assemble(sections: list[tuple[int, bytes]], version: int = 1, extra: bytes = b"") -> bytes:
+def assemble(sections: list[tuple[int, bytes]], version: int = swm.VERSION, extra: bytes = b"") -> bytes:
     """A file from sections as they are, valid or not, with a header that agrees."""
     body = b"".join(struct.pack("<II", kind, len(raw)) for kind, raw in sections)
     body += b"".join(raw + bytes(-len(raw) % 4) for _, raw in sections) + extra
@@ -148,8 +148,8 @@ def bad_files() -> dict[str, bytes]:
 
     cases = [
         (b"RIFF" + good[4:], "not a signwave model"),
-        (patched(good, 4, "<H", 2), "update signwave"),
-        (patched(good, 4, "<H", 0), "version 0"),
+        (patched(good, 4, "<H", 3), "update signwave"),
+        (patched(good, 4, "<H", 1), "version 1 is older"),
         (patched(good, 8, "<I", 0xFFFFFFF0), "1 MiB"),
         (patched(good, 8, "<I", 3), "1 MiB"),
         (good[:10], "truncated"),

@@ -41,8 +41,8 @@ def refusal(data: bytes) -> str:
 
 def test_each_fault_has_its_message():
     assert "not a signwave model" in refusal(b"RIFF" + TINY[4:])
-    assert "version 2 is newer than 1" in refusal(TINY[:4] + b"\2\0" + TINY[6:])
-    assert "version 0 does not exist" in refusal(TINY[:4] + b"\0\0" + TINY[6:])
+    assert "version 3 is newer than 2" in refusal(TINY[:4] + b"\3\0" + TINY[6:])
+    assert "version 1 is older than 2, which this signwave reads: export" in refusal(TINY[:4] + b"\1\0" + TINY[6:])
     assert "truncated" in refusal(TINY[:7])
     assert "truncated" in refusal(TINY[:-4])
     assert "3 trailing bytes" in refusal(TINY + b"abc")
@@ -69,7 +69,7 @@ def test_sections_out_of_order_unknown_or_out_of_range_are_refused():
 
 def test_a_missing_section_is_named():
     body = struct.pack("<II", 1, 12) + b"name=nobody\n"
-    assert "section missing: labels, graph, golden" in refusal(resealed(struct.pack("<4sHHII", b"SWM\x1a", 1, 1, 0, 0) + body))
+    assert "section missing: labels, graph, golden" in refusal(resealed(struct.pack("<4sHHII", b"SWM\x1a", 2, 1, 0, 0) + body))
 
 
 @given(st.integers(16, len(TINY) - 1), st.integers(1, 255))

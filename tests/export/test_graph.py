@@ -4,22 +4,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from export.graph import Conv1b, FormatError, SumWindow, decode_graph, encode_graph, pack_bits, unpack_bits
+from export.graph import (
+    Conv1b,
+    ConvI4,
+    FormatError,
+    SumWindow,
+    decode_graph,
+    encode_graph,
+    pack_bits,
+    pack_i4,
+    pack_outputs,
+    unpack_bits,
+    unpack_i4,
+    unpack_outputs,
+)
 from export.reference import run
 from tests.export.strategies import graphs, random_frames, random_op
 
 
-@given(st.integers(1, 100).flatmap(lambda n: arrays(np.int8, (3, n), elements=st.sampled_from([-1, 1]))))
-def test_packed_bits_come_back(signs):
-    words = pack_bits(signs)
-    n = signs.shape[1]
-    assert words.shape == (3, -(-n // 32)) and (unpack_bits(words, n) == signs).all()
+@given(st.integers(1, 100).flatmap(lambda n: arrays(np.int8, (3, n), elements=st.integers(0, 1))))
+def test_packed_bits_come_back(bits):
+    words = pack_bits(bits)
+    n = bits.shape[1]
+    assert words.shape == (3, -(-n // 32)) and (unpack_bits(words, n) == bits).all()
     if n % 32:
         assert not (words[:, -1] >> np.uint32(n % 32)).any()
 
 
-def test_bits_lie_least_significant_first_and_zero_counts_as_plus():
-    assert pack_bits(np.array([1, -1, 0, -1]))[0] == 0b0101
+@given(st.integers(1, 70).flatmap(lambda n: arrays(np.int8, (2, n), elements=st.integers(0, 1))))
+def test_packed_outputs_come_back(bits):
+    words, n = pack_outputs(bits), bits.shape[1]
+    assert words.shape == (2, -(-n // 32)) and (unpack_outputs(words, n) == bits).all()
+    assert all(words[0, o // 32] >> np.uint32(8 * (o % 4) + o % 32 // 4) & 1 == bits[0, o] for o in range(n))
+
+
+@given(st.integers(1, 9).flatmap(lambda n: arrays(np.int8, (n, 2, 8), elements=st.integers(-8, 7))))
+def test_packed_four_bit_weights_come_back(weight):
+    words, n = pack_i4(weight), len(weight)
+    assert words.shape == (-(-n // 8), 2, 2, 8) and (unpack_i4(words, n) == weight).all()
+    assert words[0, 1, 1, 0] & 15 == weight[0, 1, 4] + 8
+
+
+def test_bits_lie_least_significant_first():
+    assert pack_bits(np.array([1, 0, 1, 0]))[0] == 0b0101
 
 
 @given(graphs())
@@ -72,10 +99,18 @@ def test_a_bias_out_of_range_is_refused():
         encode_graph([op])
 
 
-def test_set_padding_bits_are_refused():
+@pytest.mark.parametrize("field", ["weight", "flip"])
+def test_set_padding_bits_are_refused(field):
     op = random_op(np.random.default_rng(0), Conv1b, 8, 8)
-    op.weight = op.weight | np.uint32(1 << 20)
+    setattr(op, field, getattr(op, field) | np.uint32(1 << 20))
     with pytest.raises(FormatError, match="padding bits"):
+        encode_graph([op])
+
+
+def test_weights_of_no_output_are_refused():
+    op = random_op(np.random.default_rng(0), ConvI4, 8, 3)
+    op.weight[-1, 0, 0, 3] = 8
+    with pytest.raises(FormatError, match="padding in the weights"):
         encode_graph([op])
 
 
@@ -93,12 +128,17 @@ def test_results_do_not_depend_on_frames_to_come(ops, seed, first, more):
 
 
 def test_binary_convolution_by_hand():
-    """Two channels, two taps, bits of frames (+,-) then (-,-): the older frame is all -1 before the first."""
-    weight = pack_bits(np.array([[[1, 1], [1, -1]]]))
-    op = Conv1b(2, 1, 2, 1, 0, 0, False, [0, 0], [10], [128], [0], weight)
+    """Two channels, two taps, bits of frames (1, 0) then (0, 0); the older frame is all 0 before the first."""
+    op = Conv1b(2, 1, 2, 1, 0, 0, False, [0, 0], pack_bits([0, 0]), [10], [128], [0], pack_outputs([[[1], [1]], [[0], [1]]]))
     x = np.array([[5, -5], [-1, -1]])
-    # frame 0: newest (+1-1) = 0, older (-1+1) = 0 -> 0. frame 1: newest (-1-1) = -2, older (+1+1) = 2 -> 0
-    assert run([op], x).tolist() == [[0], [0]]
-    op.weight = pack_bits(np.array([[[1, 1], [-1, -1]]]))
-    # frame 0: 0 + 2 = 2 -> 20. frame 1: -2 + 0 = -2 -> -20, below zero, half of it: -10
+    # frame 0: n = 1, m = 1 -> 2 -> 20. frame 1: the older tap's bit meets a weight of 0: n = 0, m = 1 -> -2 -> -20, halved
     assert run([op], x).tolist() == [[20], [-10]]
+    op.flip = pack_bits([0, 1])  # channel 1 reads 1, and 1 before the first frame
+    # frame 0: newest (1, 1), older (0, 1): n = 3, m = 3 -> 6 -> 60. frame 1: newest (0, 1), older (1, 1): n = 2, m = 3 -> 2 -> 20
+    assert run([op], x).tolist() == [[60], [20]]
+
+
+def test_stem_by_hand_counts_from_silence():
+    op = ConvI4(4, 1, 2, 1, 0, 0, False, [1], [7], pack_i4(np.array([[[1, 0, 0, 0], [-8, 0, 0, 7]]])))
+    x = np.array([[-128, 0, 0, -127], [-126, 0, 0, 0]])
+    assert run([op], x).tolist() == [[7], [7 + 2 - 0 + 7]]

@@ -4,7 +4,7 @@ import torch
 from bnn.layers import Precision, binary_layers, set_precision
 from export.graph import state_size
 from kws.cli import load_preset
-from kws.models import KwsConfig, KwsNet, lower, stream_peak
+from kws.models import KwsConfig, KwsNet, lower
 
 TINY = KwsConfig(channels=32, blocks=3, window=10)
 
@@ -36,7 +36,7 @@ def test_presets_have_the_sizes_they_are_known_for():
     for name, bits in (("s", 165_888), ("m", 393_216)):
         net = KwsNet(load_preset(name, []).model, 12)
         assert sum(layer.weight.numel() for layer in binary_layers(net)) == bits
-        ops = lower(net, stream_peak(net, features(frames=50)))
+        ops = lower(net, features(frames=50))
         assert state_size(ops) < 8 * 1024 - 4500  # what the front end leaves of 8 KiB
 
 
@@ -50,7 +50,7 @@ def test_graph_and_network_agree_on_random_clips():
             net.train()(x)
     from export.reference import run
 
-    ops = lower(net, stream_peak(net, x))
+    ops = lower(net, x)
     with torch.no_grad():
         decided = net.eval()(x).argmax(1)
     integer = torch.tensor([int(run(ops, clip.numpy())[-1].argmax()) for clip in x])

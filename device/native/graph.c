@@ -1,0 +1,299 @@
+// Integer graph (FORMAT.md, section 3). An operation's record in the file is the buffer its kernel takes.
+#include "kernels.h"
+
+#define MAX_OPS (64)
+#define MAX_INPUTS (4096)
+#define MAX_SPAN (256)
+#define MAX_STATE (65536)
+
+// What follows from a record's header.
+typedef struct {
+    uint32_t span, state_size;
+} shape_t;
+
+const char *sw_error(int32_t code) {
+    // One string, since native modules hold no tables of pointers.
+    const char *text = "ok\0"
+        "buffer not 4-byte aligned\0"
+        "graph truncated, or longer than its records\0"
+        "graph: count of operations not 1 to 64\0"
+        "graph: unknown operation\0"
+        "graph: length of a record does not fit its shape\0"
+        "graph: a size is beyond the limits\0"
+        "graph: a reserved field is not zero\0"
+        "graph: types or channels do not chain\0"
+        "graph: a bias is out of range\0"
+        "graph: padding is not zero\0"
+        "graph: needs more than 64 KiB of state\0"
+        "state buffer too small, misaligned or not reset\0"
+        "value buffer too small or misaligned\0"
+        "operations out of range\0"
+        "front end: parameters not valid\0"
+        "samples: not one hop of 16-bit integers\0"
+        "out: shorter than the bands\0"
+        "unknown error\0";
+    for (int32_t i = code > 0 || code < SW_ERR_OUT ? SW_ERR_OUT - 1 : code; i < 0; i++) {
+        while (*text++) {
+        }
+    }
+    return text;
+}
+
+// Limits of one record's header, and what its shape needs; no product can overflow within them.
+static int32_t get_shape(const record_t *r, uint32_t left, shape_t *s) {
+    uint32_t cin = r->cin, cout = r->cout, taps = r->taps, words = (cin + 31) / 32, need = 0;
+    uint32_t window = r->opcode == SUM_WINDOW;
+    if (r->opcode < CONV_I4 || r->opcode > SUM_WINDOW) {
+        return SW_ERR_OPCODE;
+    }
+    if (cin - 1 >= MAX_CHANNELS || cout - 1 >= MAX_CHANNELS || taps - 1 >= (window ? MAX_SPAN : MAX_TAPS)
+        || (!window && taps * cin > MAX_INPUTS) || r->dilation - 1u >= 64 || r->shift_a > 24 || r->shift_b > 24) {
+        return SW_ERR_LIMIT;
+    }
+    s->span = (taps - 1) * r->dilation + 1;
+    if (s->span > MAX_SPAN) {
+        return SW_ERR_LIMIT;
+    }
+    if (r->opcode == CONV_I4) {
+        s->state_size = 4 + s->span * cin;
+        need = pad4(2 * cout) + 4 * cout + (cout + 7) / 8 * taps * cin * 4;
+    } else if (r->opcode == CONV_1B) {
+        s->state_size = 4 + s->span * words * 4;
+        need = pad4(2 * cin) + 4 * words + 2 * pad4(2 * cout) + 4 * cout + taps * cin * ((cout + 31) / 32) * 4;
+    } else if (r->opcode == DENSE_I8) {
+        s->state_size = 0;
+        need = pad4(2 * cin) + 4 * cin + 4 * cout + cout * cin;
+    } else {
+        s->state_size = 4 + 4 * cin + pad4(2 * taps * cin);
+    }
+    if ((r->opcode & 1) && (cin & 3)) {
+        return SW_ERR_LIMIT; // conv_i4 and dense_i8 take 4 channels at a time
+    }
+    if (r->length > left || r->length != sizeof(record_t) + need) {
+        return SW_ERR_RECORD;
+    }
+    return SW_OK;
+}
+
+static int32_t check_fields(const record_t *r) {
+    uint32_t same = r->cin == r->cout, op = r->opcode;
+    if (r->shortcut > (op == CONV_1B && same) || r->zero) {
+        return SW_ERR_RESERVED;
+    }
+    if ((op == CONV_1B || op == SUM_WINDOW) && r->shift_b) {
+        return SW_ERR_RESERVED;
+    }
+    if (op == SUM_WINDOW && r->shift_a) {
+        return SW_ERR_RESERVED;
+    }
+    if ((op == DENSE_I8 && r->taps != 1) || ((op == DENSE_I8 || op == SUM_WINDOW) && r->dilation != 1)
+        || (op == SUM_WINDOW && !same)) {
+        return SW_ERR_LIMIT;
+    }
+    return SW_OK;
+}
+
+// The record at *at, which moves on to the next; 0 and an error in *rc where there is none.
+static const record_t *next_record(const uint8_t *graph, uint32_t len, uint32_t *at, shape_t *s, int32_t *rc) {
+    uint32_t left = len - *at;
+    const record_t *r = (const record_t *)(graph + *at);
+    if (left < sizeof(record_t)) {
+        *rc = SW_ERR_LENGTH;
+        return 0;
+    }
+    *rc = get_shape(r, left, s);
+    if (!*rc) {
+        *rc = check_fields(r);
+    }
+    if (*rc) {
+        return 0;
+    }
+    *at += r->length;
+    return r;
+}
+
+static int32_t get_count(const uint8_t *graph, uint32_t len) {
+    if ((uintptr_t)graph & 3) {
+        return SW_ERR_ALIGNMENT;
+    }
+    if (len < 4) {
+        return SW_ERR_LENGTH;
+    }
+    uint32_t n = *(const uint32_t *)graph;
+    return n - 1 < MAX_OPS ? (int32_t)n : SW_ERR_COUNT;
+}
+
+// Steps over an i16 array; bit 0 of *bad is set where its padding is not zero.
+static const uint8_t *skip_i16(const uint8_t *p, uint32_t n, uint32_t *bad) {
+    if ((n & 1) && ((const uint16_t *)p)[n]) {
+        *bad |= 1;
+    }
+    return p + pad4(2 * n);
+}
+
+static const uint8_t *skip_bias(const uint8_t *p, uint32_t n, uint32_t *bad) {
+    for (const uint8_t *end = p + 4 * n; p < end; p += 4) {
+        if (*(const uint32_t *)p + 0x3fffffffu > 0x7ffffffeu) {
+            *bad |= 2;
+        }
+    }
+    return p;
+}
+
+// What follows the last output of a row of weights, in the row's last word.
+static uint32_t beyond_outputs(uint32_t cout) {
+    uint32_t mask = 0;
+    for (uint32_t o = cout & 31; o & 31; o++) {
+        mask |= 1u << (8 * (o & 3) + o / 4);
+    }
+    return mask;
+}
+
+static uint32_t is_padded(const record_t *r, const uint8_t *weights) {
+    uint32_t cout = r->cout, inputs = r->taps * r->cin, bad = 0;
+    if (r->opcode == CONV_1B) {
+        uint32_t stride = (cout + 31) / 32, mask = beyond_outputs(cout);
+        const uint32_t *row = (const uint32_t *)weights + stride - 1;
+        for (; inputs; inputs--, row += stride) {
+            bad |= *row & mask;
+        }
+    } else if (r->opcode == CONV_I4 && (cout & 7)) {
+        const uint16_t *last = (const uint16_t *)weights + cout / 8 * inputs * 2;
+        for (uint32_t i = 0; i < inputs * 2; i++) {
+            bad |= (i & 7) >= (cout & 7) ? last[i] : 0;
+        }
+    }
+    return !bad;
+}
+
+static int32_t check_arrays(const record_t *r) {
+    const uint8_t *p = (const uint8_t *)(r + 1);
+    uint32_t cin = r->cin, bad = 0;
+    if (r->opcode == CONV_1B) {
+        p = skip_i16(p, cin, &bad) + (cin + 31) / 32 * 4;
+        if ((cin & 31) && ((const uint32_t *)p)[-1] >> (cin & 31)) {
+            bad |= 1; // flips of no channel
+        }
+        p = skip_i16(p, r->cout, &bad);
+    }
+    if (r->opcode == DENSE_I8) {
+        p = skip_i16(p, cin, &bad);
+        p = skip_bias(p, cin, &bad);
+        p = skip_bias(p, r->cout, &bad);
+    } else if (r->opcode != SUM_WINDOW) {
+        p = skip_i16(p, r->cout, &bad);
+        p = skip_bias(p, r->cout, &bad);
+    }
+    return (bad & 1) || !is_padded(r, p) ? SW_ERR_PADDING : bad ? SW_ERR_BIAS : SW_OK;
+}
+
+int32_t sw_graph_check(const uint8_t *graph, uint32_t len, uint32_t *state_size, uint32_t *value_size) {
+    int32_t n = get_count(graph, len), rc = SW_OK;
+    uint32_t at = 4, state = 0, channels = 0, type = 0, cout = 0;
+    for (int32_t i = 0; i < n; i++) {
+        shape_t s;
+        const record_t *r = next_record(graph, len, &at, &s, &rc);
+        if (!r) {
+            return rc;
+        }
+        rc = check_arrays(r);
+        if (rc) {
+            return rc;
+        }
+        // types: 1 = i8, 2 = i16, 4 = i32
+        if (i && (r->cin != cout || type != (r->opcode == CONV_I4 ? 1 : 2))) {
+            return SW_ERR_CHAIN;
+        }
+        type = r->opcode == SUM_WINDOW ? 4 : 2;
+        cout = r->cout;
+        state += s.state_size;
+        channels = r->cin > channels ? r->cin : channels;
+        channels = cout > channels ? cout : channels;
+    }
+    if (n < 0) {
+        return n;
+    } else if (at != len) {
+        return SW_ERR_LENGTH;
+    } else if (state > MAX_STATE) {
+        return SW_ERR_STATE_LIMIT;
+    }
+    *state_size = state;
+    *value_size = 4 * channels;
+    return SW_OK;
+}
+
+int32_t sw_graph_reset(const uint8_t *graph, uint32_t len, uint8_t *state, uint32_t state_len) {
+    int32_t n = get_count(graph, len), rc;
+    uint32_t at = 4;
+    if ((uintptr_t)state & 3) {
+        return SW_ERR_STATE;
+    }
+    for (int32_t i = 0; i < n; i++) {
+        shape_t s;
+        const record_t *r = next_record(graph, len, &at, &s, &rc);
+        if (!r) {
+            return rc;
+        } else if (s.state_size > state_len) {
+            return SW_ERR_STATE;
+        }
+        // Slices are whole words, position first. Rings hold the frame of -1 (conv_1b) or the least x (conv_i4).
+        uint32_t *p = (uint32_t *)state, words = r->opcode == CONV_1B ? (r->cin + 31) / 32 : 0;
+        const uint32_t *flip = (const uint32_t *)((const uint8_t *)(r + 1) + pad4(2 * r->cin));
+        for (uint32_t w = 0, i = 0; w < s.state_size / 4; w++) {
+            p[w] = w && words ? flip[i++] : 0;
+            i = i == words ? 0 : i;
+        }
+        state += s.state_size;
+        state_len -= s.state_size;
+    }
+    return n < 0 ? n : SW_OK;
+}
+
+int32_t sw_graph_step(const uint8_t *graph, uint32_t len, uint8_t *state, uint32_t state_len,
+    uint8_t *value, uint32_t value_len, uint32_t first, uint32_t last) {
+    int32_t n = get_count(graph, len), rc = SW_OK;
+    uint32_t at = 4;
+    if (n < 0) {
+        return n;
+    } else if (first > last || last > (uint32_t)n) {
+        return SW_ERR_RANGE;
+    } else if ((uintptr_t)state & 3) {
+        return SW_ERR_STATE;
+    } else if ((uintptr_t)value & 3) {
+        return SW_ERR_VALUE;
+    }
+    for (uint32_t i = 0; i < last; i++) {
+        shape_t s;
+        const record_t *r = next_record(graph, len, &at, &s, &rc);
+        if (!r) {
+            return rc;
+        } else if (s.state_size > state_len) {
+            return SW_ERR_STATE;
+        }
+        uint32_t *slice = (uint32_t *)state;
+        state += s.state_size;
+        state_len -= s.state_size;
+        if (i < first) {
+            continue;
+        }
+        if (4u * r->cin > value_len || 4u * r->cout > value_len) {
+            return SW_ERR_VALUE;
+        } else if (s.state_size && *slice >= s.span) {
+            return SW_ERR_STATE;
+        }
+        switch (r->opcode) {
+            case CONV_I4:
+                sw_conv_i4(r, s.span, slice, value);
+                break;
+            case CONV_1B:
+                sw_conv_1b(r, s.span, slice, value);
+                break;
+            case DENSE_I8:
+                sw_dense_i8(r, value);
+                break;
+            default:
+                sw_sum_window(r, slice, value);
+        }
+    }
+    return SW_OK;
+}
