@@ -1,6 +1,7 @@
 # make demo   synthetic speech -> Transformer teacher -> 1-bit student -> .swm file -> real MicroPython, and a report
 # make test   every test
-# Both do all their own set-up: a virtual environment in .venv, compilers and emulators in ~/.cache/signwave/toolchain.
+# make fuzz   the C core under a fuzzer, for 60 seconds or SECONDS=3600
+# All do all their own set-up: a virtual environment in .venv, compilers and emulators in ~/.cache/signwave/toolchain.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
@@ -10,9 +11,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-NATIVE := $(wildcard device/native/*.c device/native/*.h) export/build_native.py
+NATIVE := $(filter-out %/fuzz.c, $(wildcard device/native/*.c device/native/*.h)) export/build_native.py
 
-.PHONY: demo test install toolchain toolchain-pc clean
+.PHONY: demo test fuzz install toolchain toolchain-pc clean
 
 DEMO := runs/demo
 comma := ,
@@ -35,6 +36,12 @@ test: install toolchain
 	@$(BIN)/ruff check .
 	SIGNWAVE_REQUIRE_TOOLCHAIN=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
+SECONDS := 60
+
+fuzz: install
+	@PYTHON=$(BIN)/python; . device/toolchain/packages.sh; need_packages fuzz
+	$(BIN)/python -m device.fuzz --seconds $(SECONDS)
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml setup.py $(NATIVE)
@@ -49,7 +56,7 @@ toolchain-pc: install
 	@PYTHON=$(abspath $(BIN)/python) device/toolchain/setup.sh pc
 
 toolchain: install
-	@PYTHON=$(abspath $(BIN)/python) device/toolchain/setup.sh pc rv32 xtensa
+	@PYTHON=$(abspath $(BIN)/python) device/toolchain/setup.sh pc rv32 xtensa fuzz
 
 clean:
 	rm -rf build runs/demo *.egg-info export/_native.c export/_native.*.so

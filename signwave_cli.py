@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import device.board_cli
 import device.cli
 import export.cli
 import kws.cli
@@ -24,6 +25,7 @@ app.command("export")(kws.cli.export_run)
 app.command("inspect")(export.cli.inspect)
 app.command("verify")(device.cli.verify)
 app.command("bench")(device.cli.bench)
+app.add_typer(device.board_cli.app, name="device")
 
 
 @app.command()
@@ -40,16 +42,36 @@ def run(
     Example: signwave run model.swm yes.wav --on micropython
     """
     from device.run import run as run_clips
+
+    _decide(file, clips, on, lambda samples: run_clips(file, samples, on), json)
+
+
+def _decide(file: Path, clips: list[Path], on: str, run_clips, json: bool) -> None:
+    """Read sound files as a model wants them, let `run_clips` decide them, and print its results."""
     from export.format import read
     from kws.audio import fit_length, read_audio
 
     model = read(file)
     front_end = model.listening()
     length = model.ops[-1].taps * front_end.hop
-    results = run_clips(file, [fit_length(read_audio(clip, front_end.rate_hz), length) for clip in clips], on)
+    results = run_clips([fit_length(read_audio(clip, front_end.rate_hz), length) for clip in clips])
     rows = [[str(clip), r.label or "rejected", r.margin] for clip, r in zip(clips, results, strict=True)]
     value = {"on": on, "clips": [{"file": str(clip), **vars(r)} for clip, r in zip(clips, results, strict=True)]}
     show(value, table([f"on {on}", "label", "margin"], rows, 2), json)
+
+
+@device.board_cli.app.command("run")
+def run_on_board(
+    file: device.cli.File,
+    clips: Annotated[list[Path], typer.Argument(help="Sound files of any rate and format.")],
+    port: device.board_cli.Port = None,
+    json: device.cli.Json = False,
+) -> None:
+    """Run a model on the board, on sound files centred in its window. The same integers as with signwave run."""
+    from device.onboard import run_clips
+
+    board = device.board_cli.connect(port)
+    _decide(file, clips, "the board", lambda samples: run_clips(board, file, samples), json)
 
 
 def main() -> None:
@@ -72,9 +94,12 @@ def main() -> None:
 
 def explain(error: Exception) -> tuple[int, str]:
     """Exit status and message for what the rooms raise on bad input; anything else is a bug of ours and raised again."""
+    from device.micropython import MicroPythonError
+
+    if isinstance(error, MicroPythonError):  # first: the imports below take seconds
+        return 2, f"error: {error}"
     from bnn.config import ConfigError
     from bnn.training import Interrupted, TrainingError
-    from device.micropython import MicroPythonError
     from export.graph import FormatError
     from export.native import NativeError
     from kws.audio import AudioError
@@ -89,7 +114,6 @@ def explain(error: Exception) -> tuple[int, str]:
     for kind in (
         ConfigError,
         TrainingError,
-        MicroPythonError,
         FormatError,
         NativeError,
         AudioError,

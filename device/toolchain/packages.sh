@@ -31,6 +31,10 @@ need_packages() {
                 want /usr/lib/picolibc/riscv64-unknown-elf picolibc-riscv64-unknown-elf
                 want qemu-xtensa qemu-user
                 ;;
+            fuzz)  # Debian's default version of clang, and its libFuzzer and sanitizers
+                want clang clang
+                want "$(clang -print-file-name="libclang_rt.fuzzer-$(uname -m).a" 2> /dev/null)" libclang-rt-dev
+                ;;
         esac
     done
     [ -n "$missing" ] || return 0

@@ -1,11 +1,12 @@
 #!/bin/bash
 # Builds what runs and compiles MicroPython code on this computer, no board needed.
 #
-#   setup.sh [DIRECTORY] [pc] [rv32] [xtensa]       (default: all three)
+#   setup.sh [DIRECTORY] [pc] [rv32] [xtensa] [fuzz]       (default: all of them)
 #
 #   pc      MicroPython's sources and its PC port (enough for `make demo`); about a minute
 #   rv32    MicroPython for an emulated RISC-V chip: the architecture of ESP32-C3, C5, C6, H2, P4
 #   xtensa  a compiler and MicroPython for windowed Xtensa: the architecture of ESP32, S2, S3
+#   fuzz    clang with its fuzzer and sanitizers (`make fuzz`); nothing is built
 #
 # DIRECTORY is the cache, by default $SIGNWAVE_TOOLCHAIN or ~/.cache/signwave/toolchain. What is ready there is not
 # built again; an interrupted build leaves nothing half-done behind. Environment: PYTHON (a Python that has pyelftools
@@ -19,15 +20,15 @@ export TOOLCHAIN_SOURCE=$here
 
 default_dir=${SIGNWAVE_TOOLCHAIN:-${XDG_CACHE_HOME:-$HOME/.cache}/signwave/toolchain}
 case "${1:-}" in
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit ;;
-    "" | pc | rv32 | xtensa) dir=$default_dir ;;
+    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit ;;
+    "" | pc | rv32 | xtensa | fuzz) dir=$default_dir ;;
     *) dir=$1; shift ;;
 esac
-[ $# -gt 0 ] || set -- pc rv32 xtensa
+[ $# -gt 0 ] || set -- pc rv32 xtensa fuzz
 for target in "$@"; do
     case $target in
-        pc | rv32 | xtensa) ;;
-        *) echo "unknown target '$target'; the targets are pc, rv32 and xtensa" >&2; exit 2 ;;
+        pc | rv32 | xtensa | fuzz) ;;
+        *) echo "unknown target '$target'; the targets are pc, rv32, xtensa and fuzz" >&2; exit 2 ;;
     esac
 done
 
@@ -93,6 +94,6 @@ else
 fi
 for target in "$@"; do
     [ "$target" != xtensa ] || step xtensa-gcc
-    step "$target"
+    [ "$target" = fuzz ] || step "$target"
 done
 echo "toolchain: ready in $TOOLCHAIN"

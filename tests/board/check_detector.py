@@ -12,7 +12,7 @@ from signwave import Model, backend
 from signwave.detector import Event
 from signwave.wav import WavSource, wav_head
 
-SOME, MANY = [17000] * len(expected.LABELS), [5000] * len(expected.LABELS)  # margins that the sounds below cross often
+SOME, MANY = [8000] * len(expected.LABELS), [2000] * len(expected.LABELS)  # margins that the sounds below cross often
 
 
 class Random:
