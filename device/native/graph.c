@@ -15,18 +15,18 @@ const char *sw_error(int32_t code) {
     // One string, since native modules hold no tables of pointers.
     const char *text = "ok\0"
         "buffer not 4-byte aligned\0"
-        "graph truncated, or longer than its records\0"
-        "graph: count of operations not 1 to 64\0"
+        "graph truncated or too long\0"
+        "graph: not 1 to 64 operations\0"
         "graph: unknown operation\0"
-        "graph: length of a record does not fit its shape\0"
-        "graph: a size is beyond the limits\0"
-        "graph: a reserved field is not zero\0"
+        "graph: length of a record\0"
+        "graph: size beyond the limits\0"
+        "graph: reserved field not zero\0"
         "graph: types or channels do not chain\0"
-        "graph: a bias is out of range\0"
-        "graph: padding is not zero\0"
-        "graph: needs more than 64 KiB of state\0"
-        "state buffer too small, misaligned or not reset\0"
-        "value buffer too small or misaligned\0"
+        "graph: bias out of range\0"
+        "graph: padding not zero\0"
+        "graph: more than 64 KiB of state\0"
+        "state too small, misaligned or not reset\0"
+        "value too small or misaligned\0"
         "operations out of range\0"
         "front end: parameters not valid\0"
         "samples: not one hop of 16-bit integers\0"
@@ -41,53 +41,39 @@ const char *sw_error(int32_t code) {
 
 // Limits of one record's header, and what its shape needs; no product can overflow within them.
 static int32_t get_shape(const record_t *r, uint32_t left, shape_t *s) {
-    uint32_t cin = r->cin, cout = r->cout, taps = r->taps, words = (cin + 31) / 32, need = 0;
-    uint32_t window = r->opcode == SUM_WINDOW;
-    if (r->opcode < CONV_I4 || r->opcode > SUM_WINDOW) {
+    uint32_t cin = r->cin, cout = r->cout, taps = r->taps, op = r->opcode, inputs = taps * cin;
+    uint32_t words = (cin + 31) / 32, need = sizeof(record_t) + pad4(2 * cout) + 4 * cout;
+    if (op - CONV_I4 > SUM_WINDOW - CONV_I4) {
         return SW_ERR_OPCODE;
-    }
-    if (cin - 1 >= MAX_CHANNELS || cout - 1 >= MAX_CHANNELS || taps - 1 >= (window ? MAX_SPAN : MAX_TAPS)
-        || (!window && taps * cin > MAX_INPUTS) || r->dilation - 1u >= 64 || r->shift_a > 24 || r->shift_b > 24) {
+    } else if (cin - 1 >= MAX_CHANNELS || cout - 1 >= MAX_CHANNELS || taps - 1 >= (op == SUM_WINDOW ? MAX_SPAN : MAX_TAPS)
+        || (inputs > MAX_INPUTS && op != SUM_WINDOW) || r->dilation - 1u >= 64 || r->shift_a > 24 || r->shift_b > 24) {
         return SW_ERR_LIMIT;
     }
     s->span = (taps - 1) * r->dilation + 1;
-    if (s->span > MAX_SPAN) {
+    if (s->span > MAX_SPAN || ((op & 1) && (cin & 3))) { // conv_i4 and dense_i8 take 4 channels at a time
         return SW_ERR_LIMIT;
     }
-    if (r->opcode == CONV_I4) {
+    s->state_size = 0;
+    if (op == CONV_I4) {
         s->state_size = 4 + s->span * cin;
-        need = pad4(2 * cout) + 4 * cout + (cout + 7) / 8 * taps * cin * 4;
-    } else if (r->opcode == CONV_1B) {
+        need += (cout + 7) / 8 * inputs * 4;
+    } else if (op == CONV_1B) {
         s->state_size = 4 + s->span * words * 4;
-        need = pad4(2 * cin) + 4 * words + 2 * pad4(2 * cout) + 4 * cout + taps * cin * ((cout + 31) / 32) * 4;
-    } else if (r->opcode == DENSE_I8) {
-        s->state_size = 0;
-        need = pad4(2 * cin) + 4 * cin + 4 * cout + cout * cin;
+        need += pad4(2 * cin) + 4 * words + pad4(2 * cout) + (cout + 31) / 32 * inputs * 4;
+    } else if (op == DENSE_I8) {
+        need += pad4(2 * cin) + 4 * cin + cout * cin - pad4(2 * cout);
     } else {
-        s->state_size = 4 + 4 * cin + pad4(2 * taps * cin);
+        s->state_size = 4 + 4 * cin + pad4(2 * inputs);
+        need = sizeof(record_t);
     }
-    if ((r->opcode & 1) && (cin & 3)) {
-        return SW_ERR_LIMIT; // conv_i4 and dense_i8 take 4 channels at a time
-    }
-    if (r->length > left || r->length != sizeof(record_t) + need) {
-        return SW_ERR_RECORD;
-    }
-    return SW_OK;
+    return r->length > left || r->length != need ? SW_ERR_RECORD : SW_OK;
 }
 
 static int32_t check_fields(const record_t *r) {
     uint32_t same = r->cin == r->cout, op = r->opcode;
-    if (r->shortcut > (op == CONV_1B && same) || r->zero) {
+    if (r->shortcut > (op == CONV_1B && same) || r->zero || (!(op & 1) && r->shift_b) || (op == SUM_WINDOW && r->shift_a)) {
         return SW_ERR_RESERVED;
-    }
-    if ((op == CONV_1B || op == SUM_WINDOW) && r->shift_b) {
-        return SW_ERR_RESERVED;
-    }
-    if (op == SUM_WINDOW && r->shift_a) {
-        return SW_ERR_RESERVED;
-    }
-    if ((op == DENSE_I8 && r->taps != 1) || ((op == DENSE_I8 || op == SUM_WINDOW) && r->dilation != 1)
-        || (op == SUM_WINDOW && !same)) {
+    } else if ((op == DENSE_I8 && r->taps != 1) || (op >= DENSE_I8 && r->dilation != 1) || (op == SUM_WINDOW && !same)) {
         return SW_ERR_LIMIT;
     }
     return SW_OK;
@@ -97,11 +83,7 @@ static int32_t check_fields(const record_t *r) {
 static const record_t *next_record(const uint8_t *graph, uint32_t len, uint32_t *at, shape_t *s, int32_t *rc) {
     uint32_t left = len - *at;
     const record_t *r = (const record_t *)(graph + *at);
-    if (left < sizeof(record_t)) {
-        *rc = SW_ERR_LENGTH;
-        return 0;
-    }
-    *rc = get_shape(r, left, s);
+    *rc = left < sizeof(record_t) ? SW_ERR_LENGTH : get_shape(r, left, s);
     if (!*rc) {
         *rc = check_fields(r);
     }

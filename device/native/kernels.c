@@ -36,7 +36,7 @@ INLINE int32_t clamp(int32_t v, limits_t to) {
 }
 
 // Slots of the ring that each tap reads, newest first, in steps of `size`; the ring moves on.
-INLINE void get_taps(const record_t *r, uint32_t span, uint32_t *position, uint32_t size, uint32_t *at) {
+static NOINLINE void get_taps(const record_t *r, uint32_t span, uint32_t *position, uint32_t size, uint32_t *at) {
     uint32_t p = *position;
     *position = p + 1 == span ? 0 : p + 1;
     for (uint32_t j = 0; j < r->taps; j++) {
@@ -56,37 +56,35 @@ INLINE uint32_t dot_quad(uint32_t w, uint32_t x0, uint32_t x1, uint32_t x2, uint
     return (w & FIELDS) * x0 + (w >> 4 & FIELDS) * x1 + (w >> 8 & FIELDS) * x2 + (w >> 12 & FIELDS) * x3;
 }
 
-// Of a pair of outputs: all = sum of the first + 65536 * sum of the second, high = sum of the second.
-typedef struct {
-    uint32_t all[4], high[4];
-} sums_t;
-
-// Adds one tap's inputs times the weights of 8 outputs; gives the weights behind.
-INLINE const uint32_t *add_tap(sums_t *s, const uint32_t *w, const uint8_t *x, uint32_t quads) {
-    do {
-        uint32_t n = quads < QUADS ? quads : QUADS, a = 0, b = 0, c = 0, d = 0;
-        quads -= n;
-        do {
-            uint32_t x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
-            a += dot_quad(w[0], x0, x1, x2, x3);
-            b += dot_quad(w[1], x0, x1, x2, x3);
-            c += dot_quad(w[2], x0, x1, x2, x3);
-            d += dot_quad(w[3], x0, x1, x2, x3);
-            x += 4;
-            w += 4;
-            __asm__("" : "+r"(x), "+r"(w)); // else both are computed anew behind the loop
-        } while (--n);
-        s->all[0] += a, s->all[1] += b, s->all[2] += c, s->all[3] += d;
-        s->high[0] += a >> 16, s->high[1] += b >> 16, s->high[2] += c >> 16, s->high[3] += d >> 16;
-    } while (quads);
-    return w;
-}
-
-// Stores a frame as bytes X.
-INLINE void store_frame(const uint32_t *x, uint32_t cin, uint8_t *slot) {
-    for (uint32_t i = 0; i < cin / 4; i++) {
-        ((uint32_t *)slot)[i] = x[i] ^ 0x80808080u;
+// Sums of 8 outputs, whose weights begin at w; gives the weights behind. Of a pair of outputs, `all` is the sum of the first
+// + 65536 * the sum of the second, `high` the sum of the second.
+INLINE const uint32_t *sum_outputs(const uint32_t *w, const uint8_t *ring, const uint32_t *at, uint32_t taps,
+    uint32_t quads, uint32_t *sums) {
+    uint32_t all0 = 0, all1 = 0, all2 = 0, all3 = 0, high0 = 0, high1 = 0, high2 = 0, high3 = 0;
+    for (; taps; taps--) {
+        const uint8_t *x = ring + *at++;
+        for (uint32_t left = quads; left;) {
+            uint32_t n = left < QUADS ? left : QUADS, a = 0, b = 0, c = 0, d = 0;
+            left -= n;
+            do {
+                uint32_t x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
+                a += dot_quad(w[0], x0, x1, x2, x3);
+                b += dot_quad(w[1], x0, x1, x2, x3);
+                c += dot_quad(w[2], x0, x1, x2, x3);
+                d += dot_quad(w[3], x0, x1, x2, x3);
+                x += 4;
+                w += 4;
+                __asm__("" : "+r"(x), "+r"(w)); // else both are computed anew behind the loop
+            } while (--n);
+            all0 += a, all1 += b, all2 += c, all3 += d;
+            high0 += a >> 16, high1 += b >> 16, high2 += c >> 16, high3 += d >> 16;
+        }
     }
+    sums[0] = all0 - (high0 << 16), sums[1] = high0;
+    sums[2] = all1 - (high1 << 16), sums[3] = high1;
+    sums[4] = all2 - (high2 << 16), sums[5] = high2;
+    sums[6] = all3 - (high3 << 16), sums[7] = high3;
+    return w;
 }
 
 INLINE uint32_t sum_bytes(const uint8_t *x, uint32_t n) {
@@ -98,28 +96,28 @@ INLINE uint32_t sum_bytes(const uint8_t *x, uint32_t n) {
 }
 
 void sw_conv_i4(const record_t *r, uint32_t span, uint32_t *position, void *value) {
-    uint32_t cin = r->cin, cout = r->cout, taps = r->taps, shift_a = r->shift_a, shift_b = r->shift_b, at[MAX_TAPS];
+    uint32_t cin = r->cin, taps = r->taps, shift_a = r->shift_a, shift_b = r->shift_b, at[MAX_TAPS];
     uint8_t *ring = (uint8_t *)(position + 1);
+    uint32_t *slot = (uint32_t *)(ring + *position * cin);
     const int16_t *mult = (const int16_t *)(r + 1);
-    const int32_t *bias = (const int32_t *)((const uint8_t *)mult + pad4(2 * cout));
-    const uint32_t *w = (const uint32_t *)(bias + cout);
+    const int32_t *bias = (const int32_t *)((const uint8_t *)mult + pad4(2 * r->cout));
+    const uint32_t *w = (const uint32_t *)(bias + r->cout);
     int16_t *y = value;
-    store_frame(value, cin, ring + *position * cin);
+    for (uint32_t i = 0; i < cin / 4; i++) {
+        slot[i] = ((const uint32_t *)value)[i] ^ 0x80808080u;
+    }
     get_taps(r, span, position, cin, at);
-    uint32_t eights = 0; // weight = field - 8
+    int32_t eights = 0; // weight = field - 8
     for (uint32_t j = 0; j < taps; j++) {
         eights += 8 * sum_bytes(ring + at[j], cin);
     }
     limits_t limits = limits16();
-    for (uint32_t left = cout; left; y += 8) {
-        sums_t s = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-        for (uint32_t j = 0; j < taps; j++) {
-            w = add_tap(&s, w, ring + at[j], cin / 4);
-        }
-        for (uint32_t i = 0; i < 8 && left; i++, left--) {
-            uint32_t sum = i & 1 ? s.high[i / 2] : s.all[i / 2] - (s.high[i / 2] << 16);
-            int32_t t = clamp((int32_t)(sum - eights + *bias++) >> shift_a, limits);
-            y[i] = clamp((t * *mult++) >> shift_b, limits);
+    for (uint32_t left = r->cout; left;) {
+        uint32_t sums[8];
+        w = sum_outputs(w, ring, at, taps, cin / 4, sums);
+        for (const uint32_t *p = sums; p < sums + 8 && left; p++, left--) {
+            int32_t t = clamp(((int32_t)*p - eights + *bias++) >> shift_a, limits);
+            *y++ = clamp((t * *mult++) >> shift_b, limits);
         }
     }
 }
@@ -139,7 +137,7 @@ void sw_conv_i4(const record_t *r, uint32_t span, uint32_t *position, void *valu
 
 // Eight bits in the low byte.
 INLINE uint32_t pack8(const int16_t *x, const int16_t *threshold) {
-    int32_t bits = 0;
+    int32_t bits = opaque(0);
     PACK(0, 1)
     PACK(1, 2)
     PACK(2, 4)
@@ -168,28 +166,21 @@ static NOINLINE void pack(const int16_t *x, const int16_t *threshold, const uint
     }
 }
 
-// Where the search for set bits stands: `left` bits of a tap from `slot` on, then `taps` more; `row` belongs to the next bit.
+// A layer, and where the search for set bits stands: `left` bits of a tap from `slot` on, which belong to the rows of weights
+// from `row` on, then `taps` more.
 typedef struct {
     const uint32_t *ring, *at, *slot, *row;
     uint32_t cin, left, taps, stride;
 } search_t;
 
 INLINE const uint32_t **append(const uint32_t **to, const uint32_t *row) {
-    *to = row; // before the step, else the compiler takes two registers and moves between them
-    __asm__("" : "+r"(to) : : "memory");
+    *to = row;
+    __asm__("" : "+r"(to) : : "memory"); // else the step comes first, in a register of its own
     return to + 1;
 }
 
 // Lists the rows of bits k and k + 1 where they are set.
 #ifdef __xtensa__
-#define LIST(k, row0, row1) \
-    if (has_bit(bits, k)) { \
-        to = append(to, row0); \
-    } \
-    if (has_bit(bits, k + 1)) { \
-        to = append(to, row1); \
-    }
-
 // One instruction, for which the compiler takes two and a register.
 INLINE uint32_t has_bit(uint32_t bits, uint32_t k) {
     __asm__ goto("bbci %0, %1, %l[no]" : : "r"(bits), "i"(k) : : no);
@@ -197,6 +188,16 @@ INLINE uint32_t has_bit(uint32_t bits, uint32_t k) {
 no:
     return 0;
 }
+
+#define LIST(k, row0, row1) \
+    do { \
+        if (has_bit(bits, k)) { \
+            to = append(to, row0); \
+        } \
+        if (has_bit(bits, k + 1)) { \
+            to = append(to, row1); \
+        } \
+    } while (0)
 #else
 #define LIST(k, row0, row1) \
     do { \
@@ -209,18 +210,21 @@ no:
                 to = append(to, row1); \
             } \
         } \
-    } while (0);
+    } while (0)
 #endif
 
 // Lists the rows of set bits, up to less than ROOM; gives the list's end.
 static NOINLINE const uint32_t **list_rows(search_t *f, const uint32_t **to) {
     const uint32_t **full = to + ROOM - 32, *row = f->row, *slot = f->slot;
     uint32_t stride = f->stride, left = f->left;
-    while (to < full && (left | f->taps)) {
+    while (to < full) {
         if (!left) {
+            if (!f->taps) {
+                break;
+            }
+            f->taps--;
             slot = f->ring + *f->at++;
             left = f->cin;
-            f->taps--;
         }
         uint32_t bits = *slot++;
         const uint32_t *next = row + 32 * stride;
@@ -230,13 +234,14 @@ static NOINLINE const uint32_t **list_rows(search_t *f, const uint32_t **to) {
             left = 32;
         }
         left -= 32;
-        for (; bits; bits >>= 8) {
+        while (bits) {
             const uint32_t *half = row + 4 * stride;
-            LIST(0, row, row + stride)
-            LIST(2, row + 2 * stride, row + 3 * stride)
-            LIST(4, half, half + stride)
-            LIST(6, half + 2 * stride, half + 3 * stride)
+            LIST(0, row, row + stride);
+            LIST(2, row + 2 * stride, row + 3 * stride);
+            LIST(4, half, half + stride);
+            LIST(6, half + 2 * stride, half + 3 * stride);
             row = half + 4 * stride;
+            bits >>= 8;
         }
         row = next;
     }
@@ -287,14 +292,14 @@ INLINE planes_t count(const uint32_t *const *rows, uint32_t b) {
     const uint32_t *row = *rows;
     do {
         uint32_t c = add8(&p, row, rows, b);
+        uint32_t d = 0;
         row = rows[8];
-        if (!row) {
-            add16(&p, add_carry(&p.p3, c));
-            break;
+        if (row) {
+            d = add8(&p, row, rows + 8, b);
+            row = rows[16];
+            rows += 16;
         }
-        add16(&p, add(&p.p3, c, add8(&p, row, rows + 8, b)));
-        rows += 16;
-        row = *rows;
+        add16(&p, add(&p.p3, c, d));
     } while (row);
     return p;
 }
@@ -325,7 +330,7 @@ INLINE void transpose(planes_t *p) {
 // Counts of a list for up to BLOCKS blocks of 32 outputs. In a word of weights, bit 8 k + i belongs to output 4 i + k: so
 // bytes come out in the order of outputs.
 static NOINLINE void count_rows(const uint32_t **rows, const uint32_t **end, uint32_t blocks, planes_t *counts) {
-    const uint32_t zero[BLOCKS] = {0, 0, 0, 0};
+    const uint32_t zero[BLOCKS] = {0, 0, 0, 0}; // not static: the chips' module loaders find no data
     const uint32_t **eights = rows + (end == rows ? 8 : (end - rows + 7) / 8 * 8);
     while (end < eights) {
         *end++ = zero;
@@ -349,121 +354,136 @@ INLINE void finish_one(const outputs_t *q, uint32_t i, int32_t s, uint32_t shift
     int32_t a = opaque((s * q->mult[i] + q->bias[i]) >> shift);
     #ifdef __xtensa__
     a = clamp(a, limits);
-    if (a < 0) {
-        a = (a * q->slope[i]) >> 8;
-    }
     #else
-    if (a < 0) {
-        if (RARELY(a < limits.low)) {
-            a = opaque(limits.low);
-        }
-        a = (a * q->slope[i]) >> 8;
-    } else if (RARELY(a > limits.high)) {
+    if (RARELY(a > limits.high)) {
         a = opaque(limits.high);
     }
     #endif
+    if (a < 0) {
+        #ifndef __xtensa__
+        if (RARELY(a < limits.low)) {
+            a = opaque(limits.low);
+        }
+        #endif
+        a = (a * q->slope[i]) >> 8;
+    }
     q->y[i] = clamp(q->y[i] + a, limits);
 }
 
-static NOINLINE void finish(outputs_t q, uint32_t n, const uint8_t *counts, int32_t minus, uint32_t shift) {
+// Four outputs a round; the first round begins in the middle where n is not a multiple of 4 (after Duff, 1983).
+static NOINLINE void finish(const outputs_t *to, uint32_t n, const uint8_t *counts, int32_t minus, uint32_t shift) {
+    uint32_t skip = -n & 3;
+    const uint8_t *end = counts + n;
+    outputs_t q = {to->mult - skip, to->slope - skip, to->bias - skip, to->y - skip};
     limits_t limits = limits16();
-    for (; n >= 4; n -= 4) {
-        finish_one(&q, 0, 4 * counts[0] + minus, shift, limits);
-        finish_one(&q, 1, 4 * counts[1] + minus, shift, limits);
-        finish_one(&q, 2, 4 * counts[2] + minus, shift, limits);
-        finish_one(&q, 3, 4 * counts[3] + minus, shift, limits);
-        q.mult += 4, q.slope += 4, q.bias += 4, q.y += 4, counts += 4;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        finish_one(&q, i, 4 * counts[i] + minus, shift, limits);
-    }
-}
-
-// Up to 128 outputs. A list that is too long for the counters is cut; what its parts give but the last goes to the biases.
-static NOINLINE void step_outputs(const search_t *from, const outputs_t *to, uint32_t n, uint32_t shift) {
-    const uint32_t *list[ROOM + 1];
-    planes_t counts[BLOCKS];
-    search_t f = {from->ring, from->at, 0, from->row, from->cin, 0, from->taps, from->stride};
-    outputs_t q = {to->mult, to->slope, to->bias, to->y};
-    int32_t bias[32 * BLOCKS];
-    for (int32_t minus = 0;;) {
-        const uint32_t **end = list_rows(&f, list);
-        minus -= 2 * (end - list);
-        count_rows(list, end, (n + 31) / 32, counts);
-        const uint8_t *count = (const uint8_t *)counts;
-        if (!(f.left | f.taps)) {
-            finish(q, n, count, minus, shift);
-            return;
-        }
-        for (uint32_t i = 0; i < n; i++) {
-            bias[i] = q.bias[i] + 4 * count[i] * q.mult[i];
-        }
-        q.bias = bias;
+    counts -= skip;
+    switch (skip) {
+        do {
+            case 0: finish_one(&q, 0, 4 * counts[0] + minus, shift, limits);
+            case 1: finish_one(&q, 1, 4 * counts[1] + minus, shift, limits);
+            case 2: finish_one(&q, 2, 4 * counts[2] + minus, shift, limits);
+            case 3: finish_one(&q, 3, 4 * counts[3] + minus, shift, limits);
+            q.mult += 4, q.slope += 4, q.bias += 4, q.y += 4, counts += 4;
+            __asm__("" : "+r"(q.mult), "+r"(q.slope), "+r"(q.bias), "+r"(q.y), "+r"(counts));
+        } while (counts != end);
     }
 }
 
 void sw_conv_1b(const record_t *r, uint32_t span, uint32_t *position, void *value) {
-    uint32_t cin = r->cin, cout = r->cout, words = (cin + 31) / 32, stride = (cout + 31) / 32, at[MAX_TAPS];
+    uint32_t cin = r->cin, left = r->cout, words = (cin + 31) / 32, at[MAX_TAPS];
     const int16_t *threshold = (const int16_t *)(r + 1);
     const uint32_t *flip = (const uint32_t *)((const uint8_t *)threshold + pad4(2 * cin));
-    outputs_t q;
-    q.mult = (const int16_t *)(flip + words);
-    q.slope = (const int16_t *)((const uint8_t *)q.mult + pad4(2 * cout));
-    q.bias = (const int32_t *)((const uint8_t *)q.slope + pad4(2 * cout));
-    q.y = value;
-    search_t f = {position + 1, at, 0, (const uint32_t *)(q.bias + cout), cin, 0, r->taps, stride};
-    pack(value, threshold, flip, cin, position + 1 + *position * words);
+    const int16_t *mult = (const int16_t *)(flip + words);
+    const int16_t *slope = (const int16_t *)((const uint8_t *)mult + pad4(2 * left));
+    const int32_t *bias = (const int32_t *)((const uint8_t *)slope + pad4(2 * left));
+    const uint32_t *w = (const uint32_t *)(bias + left);
+    int16_t *y = value;
+    uint32_t *slot = position + 1 + *position * words, stride = (left + 31) / 32;
+    pack(y, threshold, flip, cin, slot);
     get_taps(r, span, position, words, at);
-    if (!r->shortcut) {
-        for (uint32_t i = 0; i < cout; i++) {
-            q.y[i] = 0;
-        }
+    for (uint32_t i = 0; i < left && !r->shortcut; i++) {
+        y[i] = 0;
     }
-    for (uint32_t o = 0; o < cout; o += 32 * BLOCKS) {
-        uint32_t n = cout - o < 32 * BLOCKS ? cout - o : 32 * BLOCKS;
-        step_outputs(&f, &q, n, r->shift_a);
-        f.row += BLOCKS;
-        q.mult += n, q.slope += n, q.bias += n, q.y += n;
+    while (left) {
+        const uint32_t *list[ROOM + 1];
+        planes_t counts[BLOCKS];
+        int32_t sum[32 * BLOCKS];
+        uint32_t n = left < 32 * BLOCKS ? left : 32 * BLOCKS, m = 0;
+        search_t f = {position + 1, at, 0, w, cin, 0, r->taps, stride};
+        outputs_t q = {mult, slope, bias, y};
+        for (;;) {
+            const uint32_t **end = list_rows(&f, list);
+            m += end - list;
+            count_rows(list, end, (n + 31) / 32, counts);
+            if (!(f.left | f.taps)) {
+                break;
+            }
+            // The list was full. What is in it goes to the biases.
+            for (uint32_t i = 0; i < n; i++) {
+                sum[i] = q.bias[i] + 4 * ((const uint8_t *)counts)[i] * mult[i];
+            }
+            q.bias = sum;
+        }
+        finish(&q, n, (const uint8_t *)counts, -2 * (int32_t)m, r->shift_a);
+        mult += n, slope += n, bias += n, y += n;
+        left -= n;
+        w += BLOCKS;
     }
 }
 
-// dense_i8
+// dense_i8. In (u0 + 65536 u2) * (h2 + 65536 h0), the upper half is u0 h0 + u2 h2: two products for one multiplication.
+// Bytes u = weight + 128, h of 7 bits: neither half overflows.
 
-// Four rows of weights times h; where fewer are left, the last one again.
-INLINE void dot_rows(int32_t *sum, const int8_t *w, uint32_t rows, const uint8_t *h, uint32_t n) {
-    const int8_t *wa = w, *wb = wa + (rows > 1 ? n : 0), *wc = wb + (rows > 2 ? n : 0), *wd = wc + (rows > 3 ? n : 0);
-    int32_t a = 0, b = 0, c = 0, d = 0;
-    for (const uint8_t *end = h + n; h < end; h += 4, wa += 4, wb += 4, wc += 4, wd += 4) {
-        int32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3];
-        a += wa[0] * h0 + wa[1] * h1 + wa[2] * h2 + wa[3] * h3;
-        b += wb[0] * h0 + wb[1] * h1 + wb[2] * h2 + wb[3] * h3;
-        c += wc[0] * h0 + wc[1] * h1 + wc[2] * h2 + wc[3] * h3;
-        d += wd[0] * h0 + wd[1] * h1 + wd[2] * h2 + wd[3] * h3;
+#define EVEN (0x00ff00ffu)
+
+INLINE uint32_t dot_four(uint32_t w, const uint32_t *h) {
+    w ^= 0x80808080u;
+    return ((w & EVEN) * h[0] >> 16) + ((w >> 8 & EVEN) * h[1] >> 16);
+}
+
+INLINE uint32_t hidden(int32_t v) {
+    if (v < 0) {
+        v = opaque(0);
     }
-    sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;
+    if (RARELY(v > 127)) {
+        v = opaque(127);
+    }
+    return v;
 }
 
 void sw_dense_i8(const record_t *r, void *value) {
-    uint32_t cin = r->cin, shift = r->shift_a;
+    uint32_t cin = r->cin, shift = r->shift_a, sum = 0, h[MAX_CHANNELS / 2];
     const int16_t *mult = (const int16_t *)(r + 1);
     const int32_t *bias = (const int32_t *)((const uint8_t *)mult + pad4(2 * cin)), *out_bias = bias + cin;
-    const int8_t *w = (const int8_t *)(out_bias + r->cout);
-    uint8_t h[MAX_CHANNELS];
+    const uint32_t *w = (const uint32_t *)(out_bias + r->cout);
     int16_t *y = value;
-    for (uint32_t i = 0; i < cin; i++) {
-        int32_t v = (y[i] * mult[i] + bias[i]) >> shift;
-        h[i] = v < 0 ? 0 : v > 127 ? 127 : v;
+    for (uint32_t *p = h, *end = h + cin / 2; p < end; p += 2) {
+        uint32_t h0 = hidden((y[0] * mult[0] + bias[0]) >> shift), h1 = hidden((y[1] * mult[1] + bias[1]) >> shift);
+        uint32_t h2 = hidden((y[2] * mult[2] + bias[2]) >> shift), h3 = hidden((y[3] * mult[3] + bias[3]) >> shift);
+        p[0] = h2 | h0 << 16;
+        p[1] = h3 | h1 << 16;
+        sum += p[0] + p[1];
+        y += 4, mult += 4, bias += 4;
     }
+    int32_t offset = 128 * ((sum & 0xffff) + (sum >> 16));
     limits_t limits = limits16();
-    for (uint32_t left = r->cout; left; w += 4 * cin) {
-        int32_t sum[4];
-        dot_rows(sum, w, left, h, cin);
-        for (uint32_t i = 0; i < 4 && left; i++, left--) {
-            *y++ = clamp((sum[i] + *out_bias++) >> r->shift_b, limits);
+    y = value;
+    // Two rows at once, since they share the loads of h; the last one twice where it is alone.
+    for (int32_t left = r->cout; left > 0; left -= 2) {
+        const uint32_t *w2 = left > 1 ? w + cin / 4 : w;
+        int32_t a = *out_bias - offset, b = out_bias[left > 1] - offset;
+        for (const uint32_t *p = h, *end = h + cin / 2; p < end; p += 2) {
+            a += dot_four(*w++, p);
+            b += dot_four(*w2++, p);
         }
+        y[0] = clamp(a >> r->shift_b, limits);
+        y[left > 1] = clamp(b >> r->shift_b, limits);
+        w = w2;
+        out_bias += 2, y += 2;
     }
 }
 
+__attribute__((cold)) // small rather than fast
 void sw_sum_window(const record_t *r, uint32_t *position, void *value) {
     uint32_t n = r->cin, p = *position;
     int32_t *sum = (int32_t *)(position + 1), *y = value;

@@ -3,12 +3,6 @@
 #include "signwave.h"
 #include "yardsticks.h"
 
-static mp_buffer_info_t get_buffer(mp_obj_t obj, mp_uint_t flags) {
-    mp_buffer_info_t info;
-    mp_get_buffer_raise(obj, &info, flags);
-    return info;
-}
-
 static void raise_on(int32_t rc) {
     if (rc < 0) {
         mp_raise_ValueError(sw_error(rc));
@@ -17,7 +11,8 @@ static void raise_on(int32_t rc) {
 
 // graph_check(graph) -> (state_size, value_size)
 static mp_obj_t graph_check(mp_obj_t graph_in) {
-    mp_buffer_info_t graph = get_buffer(graph_in, MP_BUFFER_READ);
+    mp_buffer_info_t graph;
+    mp_get_buffer_raise(graph_in, &graph, MP_BUFFER_READ);
     uint32_t state_size, value_size;
     raise_on(sw_graph_check(graph.buf, graph.len, &state_size, &value_size));
     mp_obj_t sizes[2] = {mp_obj_new_int(state_size), mp_obj_new_int(value_size)};
@@ -27,8 +22,10 @@ static MP_DEFINE_CONST_FUN_OBJ_1(graph_check_obj, graph_check);
 
 // graph_reset(graph, state)
 static mp_obj_t graph_reset(mp_obj_t graph_in, mp_obj_t state_in) {
-    mp_buffer_info_t graph = get_buffer(graph_in, MP_BUFFER_READ);
-    mp_buffer_info_t state = get_buffer(state_in, MP_BUFFER_WRITE);
+    mp_buffer_info_t graph;
+    mp_get_buffer_raise(graph_in, &graph, MP_BUFFER_READ);
+    mp_buffer_info_t state;
+    mp_get_buffer_raise(state_in, &state, MP_BUFFER_WRITE);
     raise_on(sw_graph_reset(graph.buf, graph.len, state.buf, state.len));
     return mp_const_none;
 }
@@ -53,9 +50,12 @@ static uint32_t count_now(void) {
 #endif
 
 static uint32_t step_graph(const mp_obj_t *args) {
-    mp_buffer_info_t graph = get_buffer(args[0], MP_BUFFER_READ);
-    mp_buffer_info_t state = get_buffer(args[1], MP_BUFFER_WRITE);
-    mp_buffer_info_t value = get_buffer(args[2], MP_BUFFER_WRITE);
+    mp_buffer_info_t graph;
+    mp_get_buffer_raise(args[0], &graph, MP_BUFFER_READ);
+    mp_buffer_info_t state;
+    mp_get_buffer_raise(args[1], &state, MP_BUFFER_WRITE);
+    mp_buffer_info_t value;
+    mp_get_buffer_raise(args[2], &value, MP_BUFFER_WRITE);
     uint32_t first = mp_obj_get_int(args[3]), last = mp_obj_get_int(args[4]);
     uint32_t begin = count_now();
     int32_t rc = sw_graph_step(graph.buf, graph.len, state.buf, state.len, value.buf, value.len, first, last);
@@ -65,10 +65,14 @@ static uint32_t step_graph(const mp_obj_t *args) {
 }
 
 static uint32_t step_frontend(const mp_obj_t *args) {
-    mp_buffer_info_t params = get_buffer(args[0], MP_BUFFER_READ);
-    mp_buffer_info_t state = get_buffer(args[1], MP_BUFFER_WRITE);
-    mp_buffer_info_t samples = get_buffer(args[2], MP_BUFFER_READ);
-    mp_buffer_info_t out = get_buffer(args[3], MP_BUFFER_WRITE);
+    mp_buffer_info_t params;
+    mp_get_buffer_raise(args[0], &params, MP_BUFFER_READ);
+    mp_buffer_info_t state;
+    mp_get_buffer_raise(args[1], &state, MP_BUFFER_WRITE);
+    mp_buffer_info_t samples;
+    mp_get_buffer_raise(args[2], &samples, MP_BUFFER_READ);
+    mp_buffer_info_t out;
+    mp_get_buffer_raise(args[3], &out, MP_BUFFER_WRITE);
     if (samples.len & 1) {
         raise_on(SW_ERR_SAMPLES);
     }
@@ -90,7 +94,8 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(graph_step_obj, 5, 5, graph_step);
 
 // frontend_state_size(params) -> int
 static mp_obj_t frontend_state_size(mp_obj_t params_in) {
-    mp_buffer_info_t params = get_buffer(params_in, MP_BUFFER_READ);
+    mp_buffer_info_t params;
+    mp_get_buffer_raise(params_in, &params, MP_BUFFER_READ);
     raise_on(sw_frontend_check(params.buf, params.len));
     return mp_obj_new_int(sw_frontend_state_size(params.buf));
 }
@@ -98,8 +103,10 @@ static MP_DEFINE_CONST_FUN_OBJ_1(frontend_state_size_obj, frontend_state_size);
 
 // frontend_reset(params, state)
 static mp_obj_t frontend_reset(mp_obj_t params_in, mp_obj_t state_in) {
-    mp_buffer_info_t params = get_buffer(params_in, MP_BUFFER_READ);
-    mp_buffer_info_t state = get_buffer(state_in, MP_BUFFER_WRITE);
+    mp_buffer_info_t params;
+    mp_get_buffer_raise(params_in, &params, MP_BUFFER_READ);
+    mp_buffer_info_t state;
+    mp_get_buffer_raise(state_in, &state, MP_BUFFER_WRITE);
     raise_on(sw_frontend_reset(params.buf, params.len, state.buf, state.len));
     return mp_const_none;
 }
@@ -131,9 +138,12 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(frontend_count_obj, 4, 4, frontend_co
 static mp_obj_t yardstick_count(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     uint32_t is_int8 = mp_obj_get_int(args[0]), inputs = mp_obj_get_int(args[1]), outputs = mp_obj_get_int(args[2]);
-    mp_buffer_info_t w = get_buffer(args[3], MP_BUFFER_READ);
-    mp_buffer_info_t x = get_buffer(args[4], MP_BUFFER_READ);
-    mp_buffer_info_t y = get_buffer(args[5], MP_BUFFER_WRITE);
+    mp_buffer_info_t w;
+    mp_get_buffer_raise(args[3], &w, MP_BUFFER_READ);
+    mp_buffer_info_t x;
+    mp_get_buffer_raise(args[4], &x, MP_BUFFER_READ);
+    mp_buffer_info_t y;
+    mp_get_buffer_raise(args[5], &y, MP_BUFFER_WRITE);
     uint32_t row = is_int8 ? inputs : (inputs + 31) / 32 * 4;
     if (x.len < row || w.len < row * outputs || y.len < 4 * outputs) {
         raise_on(SW_ERR_LENGTH);
