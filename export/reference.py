@@ -79,64 +79,74 @@ def golden_input(op: Operation, seed: int, frames: int) -> np.ndarray:
 # The front end
 
 
-def _sine() -> np.ndarray:
-    z = np.arange(257, dtype=np.int64) << 7
+def _quarter() -> np.ndarray:
+    z = np.arange(129, dtype=np.int64) << 8
     q = (z * z) >> 15
     acc = 25738 - (((10589 - (((1309 - ((74 * q) >> 15)) * q) >> 15)) * q) >> 15)
     return (acc * z) >> 15
 
 
-SINE = _sine()
-WINDOW = np.concatenate([SINE, SINE[255:0:-1]]) ** 2 >> 13  # (512,) Q15
-_t = np.arange(768)
-_COS = np.where(_t <= 256, SINE[abs(256 - _t) % 257], np.where(_t <= 512, -SINE[abs(_t - 256) % 257], -SINE[abs(768 - _t) % 257]))
-_SIN = np.where(_t <= 256, SINE[_t % 257], np.where(_t <= 512, SINE[abs(512 - _t) % 257], -SINE[abs(_t - 512) % 257]))
+_rise = _quarter()
+SINE = np.concatenate([_rise, _rise[-2::-1], -_rise[1:], -_rise[-2:0:-1]])  # (512,) 2^14 sin(pi i / 256)
+COSINE = np.roll(SINE, -128)
+WINDOW = 16384 - COSINE  # (512,) Q15
 
 
-def _rotate(re: np.ndarray, im: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(re + j im) * W(t), t in steps of pi / 512."""
-    c, n = _COS[t], _SIN[t]
-    return (re * c + im * n) >> 14, (im * c - re * n) >> 14
+def _rotate(re: np.ndarray, im: np.ndarray, t: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """((re + j im) * exp(-j pi t / 256)) >> (shift - 14)."""
+    c, n = COSINE[t % 512], SINE[t % 512]
+    return (re * c + im * n) >> shift, (im * c - re * n) >> shift
 
 
-def _fft256(re: np.ndarray, im: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Block floating point FFT of (frame, 256); returns parts in natural order and each frame's sum of shifts - 4."""
-    frames, extra = len(re), np.zeros(len(re), np.int64)
-    for h in (64, 16, 4, 1):
-        outside = np.any((re < -8192) | (re >= 8192) | (im < -8192) | (im >= 8192), axis=1)
-        s = np.where(outside & (h != 64), 2, 1)
-        extra += s - 1
-        s = s[:, None, None]
-        (ar, br, cr, dr), (ai, bi, ci, di) = (v.reshape(frames, -1, 4, h).transpose(2, 0, 1, 3) for v in (re, im))
-        t0r, t0i, t1r, t1i = ar + cr, ai + ci, ar - cr, ai - ci
-        t2r, t2i, t3r, t3i = br + dr, bi + di, bi - di, dr - br
-        r = (256 // h) * np.arange(h)
-        parts = [((t0r + t2r) >> s, (t0i + t2i) >> s)]
-        for k, (xr, xi) in enumerate([(t1r + t3r, t1i + t3i), (t0r - t2r, t0i - t2i), (t1r - t3r, t1i - t3i)], 1):
-            parts.append(_rotate(xr >> s, xi >> s, k * r))
-        re, im = (np.stack([p[i] for p in parts], axis=2).reshape(frames, 256) for i in (0, 1))
-    k = np.arange(256)
-    natural = (k & 3) << 6 | (k >> 2 & 3) << 4 | (k >> 4 & 3) << 2 | k >> 6
-    return re[:, natural], im[:, natural], extra
+def _minus_j(a: np.ndarray) -> np.ndarray:
+    return np.stack([a[1], -a[0]])
+
+
+def _radix4(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> list[np.ndarray]:
+    """DFT of four points, each (re and im, ...)."""
+    e0, e1, e2, e3 = a + c, a - c, b + d, _minus_j(b - d)
+    return [e0 + e2, e1 + e3, e0 - e2, e1 - e3]
+
+
+def _radix8(x: np.ndarray) -> list[np.ndarray]:
+    """DFT of eight points (point, re and im, ...); the root of 1/2 is 11585 / 2^14."""
+    even, odd = x[:4] + x[4:], x[:4] - x[4:]
+    x0, x2, x4, x6 = _radix4(*even)
+    f, g = odd[1] - odd[3], _minus_j(odd[1] + odd[3])
+    p, q = ((f + g) * 11585) >> 14, ((g - f) * 11585) >> 14
+    o0, o1 = odd[0] + _minus_j(odd[2]), odd[0] - _minus_j(odd[2])
+    return [x0 + 4, o0 + p, x2, o1 + q, x4, o0 - p, x6, o1 - q]
+
+
+def _fft256(re: np.ndarray, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """FFT of (frame, 256) with the fixed shifts of FORMAT.md; returns parts in natural order."""
+    z = np.stack([re, im])
+    for radix, h, before, shift in ((4, 64, 14, 16), (8, 8, 0, 16), (8, 1, 0, 14)):
+        x = z.reshape(2, len(re), -1, radix, h).transpose(3, 0, 1, 2, 4)
+        y = _radix4(*x) if radix == 4 else _radix8(x)
+        order = range(1 - radix // 2, radix // 2 + 1)  # -1 to 2, -3 to 4
+        turn = 512 // (radix * h) * np.arange(h)
+        z = np.stack([_rotate(*(y[d % radix] >> before), d * turn, shift) for d in order]).transpose(1, 2, 3, 0, 4).reshape(z.shape)
+    j = np.arange(256) + 109
+    place = (j & 3) << 6 | (j >> 2 & 7) << 3 | (j >> 5 & 7)
+    return z[0][:, place], z[1][:, place]
 
 
 def power_spectrum(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Steps 1 to 5: windows (frame, 513) of samples -> (power (frame, 257) with zeros at the ends, exponent (frame,))."""
-    y = 32 * windows[:, 1:] - 31 * windows[:, :-1]
+    y = 32768 * windows[:, 1:] - 31744 * windows[:, :-1]
     m = np.bitwise_or.reduce(y ^ (y >> 31), axis=1)
-    b = np.array([int(v).bit_length() - 14 for v in m])
-    v = np.where(b[:, None] >= 0, y >> np.maximum(b, 0)[:, None], y << np.maximum(-b, 0)[:, None])
-    u = (v * WINDOW) >> 15
-    zr, zi, extra = _fft256(u[:, 0::2], u[:, 1::2])
+    b = np.array([max(int(v).bit_length() - 12, 0) for v in m])
+    u = (y >> b[:, None]) * WINDOW
+    zr, zi = _fft256(u[:, 0::2], u[:, 1::2])
     k = np.arange(1, 129)
     pr, pi, qr, qi = zr[:, k], zi[:, k], zr[:, 256 - k], zi[:, 256 - k]
-    er, ei = pr + qr, pi - qi
-    wr, wi = _rotate(pi + qi, qr - pr, 2 * k)
+    er, ei = (pr + qr) >> 2, (pi - qi) >> 2
+    wr, wi = _rotate(pi + qi, qr - pr, k, 16)
     power = np.zeros((len(windows), 257), np.int64)
-    power[:, 256 - k] = ((er - wr) >> 3) ** 2 + (-(ei - wi) >> 3) ** 2
-    power[:, k] = ((er + wr) >> 3) ** 2 + ((ei + wi) >> 3) ** 2
-    power[m == 0] = 0  # of the roundings of a window of 0 and -1
-    return power, 2 * extra + 2 * b
+    power[:, 256 - k] = (er - wr) ** 2 + (ei - wi) ** 2
+    power[:, k] = (er + wr) ** 2 + (ei + wi) ** 2
+    return power, 2 * b - 24
 
 
 def mel_shares(front_end) -> tuple[np.ndarray, np.ndarray]:
@@ -162,16 +172,17 @@ def log_mel(samples: np.ndarray, front_end) -> np.ndarray:
     energy = np.zeros((frames, front_end.bands), np.int64)
     segment, part = mel_shares(front_end)
     for k in range(1, 256):
-        j, g = segment[k], (power[:, k] * part[k] & 0xFFFFFFFF) >> 4
+        j, g = segment[k], (power[:, k] >> 4) * part[k]
         if 0 <= j < front_end.bands:
             energy[:, j] += g
         if j >= 1:
             energy[:, j - 1] += power[:, k] - g
-    return _logarithm(energy & 0xFFFFFFFF, exponent, front_end.offset)
+    silent = ~windows.any(axis=1, keepdims=True)
+    return np.where(silent, -128, _logarithm(energy | 1, exponent, front_end.offset)).astype(np.int8)
 
 
 def _logarithm(energy: np.ndarray, exponent: np.ndarray, offset: int) -> np.ndarray:
-    n = np.frexp(np.maximum(energy, 1).astype(float))[1].astype(np.int64) - 1  # exact below 2^53
+    n = np.frexp(energy.astype(float))[1].astype(np.int64) - 1  # exact below 2^53
     f = (energy << (31 - n)) >> 23 & 255
     log = 256 * n + f + ((f * (256 - f) * 22) >> 14) + 256 * exponent[:, None]
-    return np.where(energy == 0, -128, np.clip((log + offset) >> 5, -128, 127)).astype(np.int8)
+    return np.clip((log + offset) >> 5, -128, 127)

@@ -1,11 +1,16 @@
-// Integer log-mel front end (FORMAT.md, section 4): block floating point radix-4 FFT, 32-bit products.
+// Integer log-mel front end (FORMAT.md, section 4): an FFT of fixed scale, 32-bit products.
 #include "signwave.h"
+
+#pragma GCC optimize ("live-range-shrinkage")
 
 #define INLINE __attribute__((always_inline)) static inline
 #define FFT_BINS (256)
 #define WINDOW (512)
 #define MAX_BANDS (64)
-#define BEGINS (16)
+#define ENERGIES (MAX_BANDS + 4)
+#define SINES (382)
+#define ROOT (11585) // 2^14 times the root of 1/2
+#define BEGINS (-128)
 
 // The section's fixed part; edges follow.
 typedef struct {
@@ -17,16 +22,29 @@ typedef struct {
     uint16_t edge[];
 } params_t;
 
-// Bands -2 and -1, bands and bands + 1 take what belongs to none. `y` before and `z` behind `band` are larger
-// than a walk over all bins can stray, so that a spoilt `share` stays inside the state.
+// All y from -reach to reach - 1, reach = 2^n, span = 2^(n + 1) - 1: one addition and one comparison a sample tell.
 typedef struct {
-    int32_t y[WINDOW];              // pre-emphasised samples, oldest first
-    uint32_t band[MAX_BANDS + 4];   // band j at j + 2
-    int16_t z[2 * FFT_BINS];        // re, im
-    int16_t sine[258];              // quarter wave, Q14
-    uint8_t share[FFT_BINS];        // part[k], + BEGINS if bin k begins a band
-    int32_t newest;                 // x[511]
-    uint32_t top;                   // band of bin 255, plus 2
+    uint32_t reach, span;
+} range_t;
+
+// What the walk over the bins needs of bin k: part[k], + BEGINS if it begins a band; where the transform leaves point k.
+typedef struct {
+    int8_t share;
+    uint8_t place;
+} bin_t;
+
+typedef struct {
+    bin_t low, high;    // of bins k and 256 - k
+} pair_t;
+
+typedef struct {
+    int32_t z[WINDOW];      // pre-emphasised samples, oldest first; then points (re, im)
+    int16_t sine[SINES];    // 2^14 sin(pi * i / 256)
+    pair_t pair[129];
+    int32_t newest;         // x[511]
+    range_t range;          // of `kept`
+    uint32_t top;           // band of bin 255, plus 2
+    int32_t kept[];         // the samples that the next window begins with: WINDOW - hop
 } state_t;
 
 INLINE const params_t *get_params(const uint8_t *params, uint32_t len) {
@@ -63,39 +81,47 @@ int32_t sw_frontend_check(const uint8_t *params, uint32_t len) {
 }
 
 uint32_t sw_frontend_state_size(const uint8_t *params) {
-    (void)params; // the same for every identity 1
-    return sizeof(state_t);
+    return sizeof(state_t) + 4 * (WINDOW - ((const params_t *)params)->hop);
 }
 
+// A quarter by a polynomial, the rest by symmetry.
 static void make_sine(int16_t *sine) {
-    for (int32_t i = 0; i <= 256; i++) {
-        int32_t z = i << 7;
+    for (int32_t i = 0; i <= 128; i++) {
+        int32_t z = i << 8;
         int32_t q = (z * z) >> 15;
         int32_t a = 1309 - ((74 * q) >> 15);
         a = 10589 - ((a * q) >> 15);
         a = 25738 - ((a * q) >> 15);
-        sine[i] = (a * z) >> 15;
+        sine[i] = sine[256 - i] = (a * z) >> 15;
+    }
+    for (int32_t i = 257; i < SINES; i++) {
+        sine[i] = -sine[i - 256];
     }
 }
 
-// Division by subtraction: the quotient is below 16.
-static uint32_t make_shares(const params_t *p, uint8_t *share) {
+// Division by subtraction: the quotient is below 16. Gives the band of the last bin, plus 2.
+static uint32_t make_pairs(const params_t *p, pair_t *pair) {
     uint32_t band = 1; // plus 2: below the first edge
-    share[0] = 0;
-    for (uint32_t k = 1; k < FFT_BINS; k++) {
-        uint32_t begins = 0, part = 0;
+    for (uint32_t k = 0; k < FFT_BINS; k++) {
+        int32_t share = 0;
         if (band < p->bands + 3u && 16 * k >= p->edge[band - 1]) {
             band++;
-            begins = BEGINS;
+            share = BEGINS;
         }
         if (band > 1 && band < p->bands + 3u) {
             uint32_t width = p->edge[band - 1] - p->edge[band - 2];
             uint32_t rest = (16 * k - p->edge[band - 2]) * 16;
             for (; rest >= width; rest -= width) {
-                part++;
+                share++;
             }
         }
-        share[k] = part | begins;
+        uint32_t j = k + 109;
+        bin_t bin = {share, (j & 3) << 6 | (j << 1 & 56) | (j >> 5 & 7)};
+        if (k <= 128) {
+            pair[k].low = bin;
+        } else {
+            pair[256 - k].high = bin;
+        }
     }
     return band;
 }
@@ -105,241 +131,279 @@ int32_t sw_frontend_reset(const uint8_t *params, uint32_t len, uint8_t *state, u
     if (rc) {
         return rc;
     }
-    if (((uintptr_t)state & 3) || state_len < sizeof(state_t)) {
+    if (((uintptr_t)state & 3) || state_len < sw_frontend_state_size(params)) {
         return SW_ERR_STATE;
     }
+    const params_t *p = (const params_t *)params;
     state_t *st = (state_t *)state;
-    for (uint32_t n = 0; n < WINDOW; n++) {
-        st->y[n] = 0;
+    for (uint32_t n = 0; n < (uint32_t)WINDOW - p->hop; n++) {
+        st->kept[n] = 0;
     }
     st->newest = 0;
+    st->range.reach = st->range.span = 1; // not as a constant: in native modules of Xtensa those in memory go astray
     make_sine(st->sine);
-    st->top = make_shares((const params_t *)params, st->share);
+    st->top = make_pairs(p, st->pair);
     return SW_OK;
 }
 
-// Takes hop samples in; gives the OR of all magnitudes in the window.
-static uint32_t take(state_t *st, const int16_t *x, uint32_t hop) {
-    int32_t m = 0;
-    int32_t *y = st->y;
-    const int32_t *old = y + hop;
-    for (int32_t *end = y + WINDOW - hop; y < end; y += 2, old += 2) {
-        int32_t a = old[0], b = old[1];
-        y[0] = a;
-        y[1] = b;
-        m |= a ^ (a >> 31);
-        m |= b ^ (b >> 31);
+INLINE void widen(range_t *range, int32_t y) {
+    while (__builtin_expect((uint32_t)y + range->reach > range->span, 0)) {
+        range->reach *= 2;
+        range->span = 2 * range->span + 1;
     }
-    int32_t last = st->newest;
-    for (int32_t *end = st->y + WINDOW; y < end; y += 2, x += 2) {
+}
+
+// Appends n pre-emphasised samples to y, and to `copy` where asked.
+INLINE void emphasise(const int16_t *x, uint32_t n, int32_t *newest, range_t *widest, int32_t *y, int32_t *copy, int copies) {
+    int32_t last = *newest, decay = 31744;
+    range_t range = *widest;
+    __asm__("" : "+r" (decay)); // a product costs less than the shifts that compilers prefer
+    for (const int16_t *end = x + n; x < end; x += 2, y += 2) {
         int32_t a = x[0], b = x[1];
-        int32_t c = ((a - last) << 5) + last; // 32 a - 31 last
-        int32_t d = ((b - a) << 5) + a;
+        int32_t c = (a << 15) - last * decay, d = (b << 15) - a * decay;
         y[0] = c;
         y[1] = d;
-        m |= c ^ (c >> 31);
-        m |= d ^ (d >> 31);
+        if (copies) {
+            copy[0] = c;
+            copy[1] = d;
+            copy += 2;
+        }
+        widen(&range, c);
+        widen(&range, d);
         last = b;
     }
-    st->newest = last;
-    return m;
+    *newest = last;
+    *widest = range;
 }
 
-typedef struct {
-    int32_t c, n;
-} twiddle_t;
-
-// W(t) of FORMAT.md, t up to 256, 512 or 767.
-INLINE twiddle_t twiddle256(const int16_t *sine, uint32_t t) {
-    return (twiddle_t) {sine[256 - t], sine[t]};
-}
-
-INLINE twiddle_t twiddle512(const int16_t *sine, uint32_t t) {
-    return t <= 256 ? twiddle256(sine, t) : (twiddle_t) {-sine[t - 256], sine[512 - t]};
-}
-
-INLINE twiddle_t twiddle767(const int16_t *sine, uint32_t t) {
-    return t <= 512 ? twiddle512(sine, t) : (twiddle_t) {-sine[768 - t], -sine[t - 512]};
-}
-
-// z = (re + j im) * w; `outside` collects bits above 13 of any part beyond [-2^13, 2^13).
-INLINE void put_turned(int16_t *z, int32_t re, int32_t im, twiddle_t w, uint32_t *outside) {
-    int32_t a = (re * w.c + im * w.n) >> 14;
-    int32_t b = (im * w.c - re * w.n) >> 14;
-    z[0] = a;
-    z[1] = b;
-    *outside |= (a + 8192) | (b + 8192);
-}
-
-INLINE void put(int16_t *z, int32_t re, int32_t im, uint32_t *outside) {
-    z[0] = re;
-    z[1] = im;
-    *outside |= (re + 8192) | (im + 8192);
+// Takes hop samples in and fills the window; gives the span of all.
+static uint32_t take(state_t *st, const int16_t *x, uint32_t hop) {
+    uint32_t keep = WINDOW - hop, tail = hop < keep ? hop : keep, spare = hop - tail;
+    int32_t *y = st->z, *kept = st->kept;
+    for (const int32_t *end = kept + keep; kept < end; kept += 2, y += 2) {
+        int32_t a = kept[0], b = kept[1];
+        y[0] = a;
+        y[1] = b;
+    }
+    range_t range = st->range, next = {1, 1};
+    emphasise(x, spare, &st->newest, &range, y, 0, 0);
+    kept = st->kept;
+    for (const int32_t *end = kept + (keep - tail); kept < end; kept++) { // with hops below 256 only
+        *kept = kept[hop];
+        widen(&next, *kept);
+    }
+    emphasise(x + spare, tail, &st->newest, &next, y + spare, kept, 1);
+    st->range = next;
+    return next.span | range.span;
 }
 
 typedef struct {
     int32_t re, im;
 } complex_t;
 
-// One radix-4 butterfly on points `step` numbers apart; w = 0 where all twiddles are 1.
-INLINE void butterfly(int16_t *z, uint32_t step, complex_t a, complex_t b, complex_t c, complex_t d,
-    uint32_t s, const twiddle_t *w, uint32_t *outside) {
-    complex_t t0 = {a.re + c.re, a.im + c.im}, t1 = {a.re - c.re, a.im - c.im};
-    complex_t t2 = {b.re + d.re, b.im + d.im}, t3 = {b.im - d.im, d.re - b.re};
-    put(z, (t0.re + t2.re) >> s, (t0.im + t2.im) >> s, outside);
-    if (w) {
-        put_turned(z + step, (t1.re + t3.re) >> s, (t1.im + t3.im) >> s, w[0], outside);
-        put_turned(z + 2 * step, (t0.re - t2.re) >> s, (t0.im - t2.im) >> s, w[1], outside);
-        put_turned(z + 3 * step, (t1.re - t3.re) >> s, (t1.im - t3.im) >> s, w[2], outside);
-    } else {
-        put(z + step, (t1.re + t3.re) >> s, (t1.im + t3.im) >> s, outside);
-        put(z + 2 * step, (t0.re - t2.re) >> s, (t0.im - t2.im) >> s, outside);
-        put(z + 3 * step, (t1.re - t3.re) >> s, (t1.im - t3.im) >> s, outside);
+INLINE complex_t plus(complex_t a, complex_t b) {
+    return (complex_t) {a.re + b.re, a.im + b.im};
+}
+
+INLINE complex_t minus(complex_t a, complex_t b) {
+    return (complex_t) {a.re - b.re, a.im - b.im};
+}
+
+// a + j b
+INLINE complex_t plus_j(complex_t a, complex_t b) {
+    return (complex_t) {a.re - b.im, a.im + b.re};
+}
+
+// a - j b
+INLINE complex_t minus_j(complex_t a, complex_t b) {
+    return (complex_t) {a.re + b.im, a.im - b.re};
+}
+
+// The upper halves of both parts: a shift by 16 that costs nothing.
+INLINE complex_t get_upper(const int32_t *z) {
+    const int16_t *half = (const int16_t *)z;
+    return (complex_t) {half[1], half[3]};
+}
+
+INLINE void put(int32_t *z, complex_t a) {
+    z[0] = a.re;
+    z[1] = a.im;
+}
+
+// exp(j pi i / 256) where `sine` leads to entry i.
+INLINE complex_t twiddle(const int16_t *sine) {
+    return (complex_t) {sine[128], sine[0]};
+}
+
+// a * conj(w)
+INLINE complex_t turned(complex_t a, complex_t w) {
+    return (complex_t) {a.re * w.re + a.im * w.im, a.im * w.re - a.re * w.im};
+}
+
+// a * w
+INLINE complex_t turned_back(complex_t a, complex_t w) {
+    return (complex_t) {a.re * w.re - a.im * w.im, a.im * w.re + a.re * w.im};
+}
+
+// One part of a radix-4 butterfly over windowed points 128 numbers apart: a + b + c + d, a - b + c - d, c - a and b - d.
+typedef struct {
+    int32_t sum, alternate, ca, bd;
+} quarters_t;
+
+// The window is 1 - cosine, at the four points: 1 - cosine, 1 + sine, 1 + cosine, 1 - sine of the first one's angle.
+INLINE quarters_t get_windowed(const int32_t *z, const int16_t *sine, uint32_t shift) {
+    int32_t a = z[0], b = z[128], c = z[256], d = z[384];
+#ifdef __XTENSA__
+    __asm__("ssr %4\n\tsra %0, %0\n\tsra %1, %1\n\tsra %2, %2\n\tsra %3, %3" : "+r" (a), "+r" (b), "+r" (c), "+r" (d) : "r" (shift));
+#else
+    a >>= shift, b >>= shift, c >>= shift, d >>= shift;
+#endif
+    a *= sine[128] - 16384, c *= sine[128] + 16384, b *= sine[0] + 16384, d *= sine[0] - 16384;
+    int32_t e0 = c - a, e2 = b - d;
+    return (quarters_t) {e0 + e2, e0 - e2, c + a, b + d};
+}
+
+// Window and first stage, of radix 4: X[4m - 1] to X[4m + 2] in this order, each times 2^16.
+static void first_stage(int32_t *z, const int16_t *sine, uint32_t shift) {
+    const int16_t *s = sine, *s2 = sine;
+    for (const int16_t *end = sine + 128; s < end; s += 2, s2 += 4, z += 2) {
+        quarters_t re = get_windowed(z, s, shift), im = get_windowed(z + 1, s + 1, shift);
+        put(z + 128, (complex_t) {re.sum, im.sum});
+        complex_t x = {re.alternate >> 14, im.alternate >> 14}, w = twiddle(s);
+        put(z + 384, turned(x, twiddle(s2)));
+        x.re = (im.bd - re.ca) >> 14, x.im = (-im.ca - re.bd) >> 14;
+        put(z + 256, turned(x, w));
+        x.re = (-re.ca - im.bd) >> 14, x.im = (re.bd - im.ca) >> 14;
+        put(z, turned_back(x, w));
     }
 }
 
-INLINE complex_t get(const int16_t *z) {
-    return (complex_t) {z[0], z[1]};
+// Stores 2^16 / 4 * a * exp(-j pi d i / 256), where w has the turns of i for d = 0 to 4, or a itself if w is 0.
+INLINE void put_turned(int32_t *z, complex_t a, const complex_t *w, int32_t d) {
+    put(z, !w ? a : d == 0 ? (complex_t) {a.re << 14, a.im << 14} : d > 0 ? turned(a, w[d]) : turned_back(a, w[-d]));
 }
 
-// Normalised, windowed point; sa and sb lead to the window's two square roots.
-INLINE complex_t get_windowed(const int32_t *y, int32_t sa, int32_t sb, uint32_t up, uint32_t down) {
-    int32_t a = (y[0] << up) >> down, b = (y[1] << up) >> down;
-    return (complex_t) {(a * ((sa * sa) >> 13)) >> 15, (b * ((sb * sb) >> 13)) >> 15};
+// Radix-8 butterfly on points `step` numbers apart: X[8m - 3] to X[8m + 4] in this order, turned by w.
+INLINE void butterfly(int32_t *z, uint32_t step, const complex_t *w) {
+    complex_t a = get_upper(z), b = get_upper(z + 4 * step), s0 = plus(a, b), d0 = minus(a, b);
+    a = get_upper(z + 2 * step), b = get_upper(z + 6 * step);
+    complex_t s2 = plus(a, b), d2 = minus(a, b), e0 = plus(s0, s2), e1 = minus(s0, s2);
+    complex_t o0 = minus_j(d0, d2), o1 = plus_j(d0, d2);
+    a = get_upper(z + step), b = get_upper(z + 5 * step);
+    complex_t s1 = plus(a, b), d1 = minus(a, b);
+    a = get_upper(z + 3 * step), b = get_upper(z + 7 * step);
+    complex_t s3 = plus(a, b), d3 = minus(a, b), f = minus(d1, d3), g = plus(d1, d3);
+
+    complex_t e2 = plus(s1, s3), e3 = minus(s1, s3);
+    complex_t x0 = plus(e0, e2);
+    x0.re += 4, x0.im += 4; // eight points that are 1/2 too low on average
+    put_turned(z + 3 * step, x0, w, 0);
+    put_turned(z + 7 * step, minus(e0, e2), w, 4);
+    put_turned(z + 5 * step, minus_j(e1, e3), w, 2);
+    put_turned(z + step, plus_j(e1, e3), w, -2);
+    complex_t p = {((f.re + g.im) * ROOT) >> 14, ((f.im - g.re) * ROOT) >> 14};
+    put_turned(z + 4 * step, plus(o0, p), w, 1);
+    put_turned(z, minus(o0, p), w, -3);
+    complex_t q = {((g.im - f.re) * ROOT) >> 14, ((f.im + g.re) * -ROOT) >> 14};
+    put_turned(z + 6 * step, plus(o1, q), w, 3);
+    put_turned(z + 2 * step, minus(o1, q), w, -1);
 }
 
-// Window and first stage (h = 64, s = 1) in one.
-static uint32_t first_stage(state_t *st, uint32_t up, uint32_t down) {
-    const int16_t *sine = st->sine;
-    const int32_t *y = st->y;
-    int16_t *z = st->z;
-    uint32_t outside = 0;
-    for (uint32_t i = 0; i < 64; i++, y += 2, z += 2) {
-        const int16_t *rise = sine + 2 * i, *fall = sine + 256 - 2 * i;
-        complex_t a = get_windowed(y, rise[0], rise[1], up, down);
-        complex_t b = get_windowed(y + 128, rise[128], rise[129], up, down);
-        complex_t c = get_windowed(y + 256, fall[0], fall[-1], up, down);
-        complex_t d = get_windowed(y + 384, fall[-128], fall[-129], up, down);
-        twiddle_t w[3] = {twiddle256(sine, 4 * i), twiddle512(sine, 8 * i), twiddle767(sine, 12 * i)};
-        butterfly(z, 128, a, b, c, d, 1, w, &outside);
-    }
-    return outside;
-}
-
-INLINE void butterfly_at(int16_t *p, uint32_t step, uint32_t s, const twiddle_t *w, uint32_t *outside) {
-    butterfly(p, step, get(p), get(p + step), get(p + 2 * step), get(p + 3 * step), s, w, outside);
-}
-
-// A stage of quarter size h: the points at i of every group share their twiddles.
-INLINE uint32_t stage(int16_t *z, const int16_t *sine, uint32_t h, uint32_t s) {
-    const int16_t *end = z + 2 * FFT_BINS;
-    uint32_t outside = 0, step = 2 * h, turn = 256 / h;
-    for (int16_t *p = z; p < end; p += 4 * step) {
-        butterfly_at(p, step, s, 0, &outside);
-    }
-    for (uint32_t i = 1; i < h; i++) {
-        uint32_t r = turn * i;
-        twiddle_t w[3] = {twiddle256(sine, r), twiddle512(sine, 2 * r), twiddle767(sine, 3 * r)};
-        for (int16_t *p = z + 2 * i; p < end; p += 4 * step) {
-            butterfly_at(p, step, s, w, &outside);
+static void transform(int32_t *z, const int16_t *sine, uint32_t shift) {
+    const int32_t *end = z + 2 * FFT_BINS;
+    first_stage(z, sine, shift);
+    for (uint32_t i = 0; i < 64; i += 8) {
+        complex_t w[5] = {{0, 0}, twiddle(sine + i), twiddle(sine + 2 * i), twiddle(sine + 3 * i), twiddle(sine + 4 * i)};
+        for (int32_t *p = z + i / 4; p < end; p += 128) {
+            butterfly(p, 16, w);
         }
     }
-    return outside;
+    for (; z < end; z += 16) {
+        butterfly(z, 2, 0);
+    }
 }
 
-INLINE uint32_t shift_of(uint32_t outside) {
-    return outside >> 14 ? 2 : 1;
+INLINE uint32_t leading_zeros(uint32_t v) {
+#ifdef __XTENSA__
+    return __builtin_clz(v); // one instruction
+#else
+    uint32_t n = 0;
+    for (; !(v >> 24); v <<= 8) {
+        n += 8;
+    }
+    for (; !(v >> 31); v <<= 1) {
+        n++;
+    }
+    return n;
+#endif
 }
 
-// Normalise and transform; gives the sum of the stages' shifts.
-static uint32_t transform(state_t *st, int32_t b) {
-    uint32_t s2 = shift_of(first_stage(st, b < 0 ? -b : 0, b < 0 ? 0 : b));
-    uint32_t s3 = shift_of(stage(st->z, st->sine, 16, s2));
-    uint32_t s4 = shift_of(stage(st->z, st->sine, 4, s3));
-    stage(st->z, st->sine, 1, s4);
-    return 1 + s2 + s3 + s4;
+// The logarithm in 1/256 octaves, less what `bias` leaves out, in 1/8 octaves.
+INLINE int32_t log_band(uint32_t energy, int32_t bias) {
+    energy |= 1;
+    uint32_t n = leading_zeros(energy);
+    int32_t f = (energy << n) >> 23 & 255;
+    int32_t v = (f + ((f * (256 - f) * 22) >> 14) + bias - (int32_t)(256 * n)) >> 5;
+    return v < -128 ? -128 : v > 127 ? 127 : v;
 }
 
 INLINE uint32_t power_of(int32_t re, int32_t im) {
-    re >>= 3;
-    im >>= 3;
     return (uint32_t)(re * re + im * im);
 }
 
 // Power between two bands' centres: all of it, and the upper band's share.
 typedef struct {
-    uint32_t *band;
     uint32_t all, upper;
 } segment_t;
 
-INLINE void flush(segment_t *s) {
-    s->band[0] += s->upper;
-    s->band[-1] += s->all - s->upper;
-    s->all = s->upper = 0;
+INLINE void add(segment_t *s, uint32_t power, uint32_t part) {
+    s->all += power;
+    s->upper += (power >> 4) * part;
 }
 
-// Bins of the real signal, k upwards and 256 - k downwards together, and their shares of the bands.
-static void add_bins(state_t *st) {
-    const int16_t *z = st->z, *sine = st->sine, *end = z + 2 * 255 + 128, *p = z, *q = end;
-    const uint8_t *share = st->share;
-    segment_t low = {st->band + 1, 0, 0}, high = {st->band + (st->top & 127), 0, 0};
-    for (uint32_t j = 0; j < MAX_BANDS + 4; j++) {
-        st->band[j] = 0;
+INLINE void store(uint32_t *energy, uint32_t j, uint32_t e) {
+    if (j < ENERGIES) {
+        energy[j] = e;
     }
-    for (uint32_t k = 1; k < 128; k++) {
-        // Digit reversal: a step of k is one of 64 slots, up to the carry; 256 - k lies at 255 - slot of k - 1.
-        q -= 128;
-        p = k & 3 ? p + 128 : z + 2 * ((k & 12) << 2 | (k >> 2 & 12) | k >> 6);
-        twiddle_t w = twiddle256(sine, 2 * k);
-        int32_t er = p[0] + q[0], ei = p[1] - q[1];
-        int32_t dr = p[1] + q[1], di = q[0] - p[0];
-        int32_t wr = (dr * w.c + di * w.n) >> 14, wi = (di * w.c - dr * w.n) >> 14;
-        uint32_t power = power_of(er + wr, ei + wi), part = share[k];
-        if (part & BEGINS) {
-            flush(&low);
-            low.band++;
-            part -= BEGINS;
-        }
-        low.all += power;
-        low.upper += (power * part) >> 4;
-        power = power_of(er - wr, wi - ei);
-        part = share[256 - k];
-        high.all += power;
-        high.upper += (power * (part & 15)) >> 4;
-        if (part & BEGINS) {
-            flush(&high);
-            high.band--;
-        }
-        if (!(k & 3)) {
-            q = end - (p - z);
-        }
-    }
-    // Bin 128 has no twin: slot 2, W(256) = -j.
-    flush(&low);
-    flush(&high);
-    low.band += share[128] >> 4;
-    low.all = power_of(2 * z[4], -2 * z[5]);
-    low.upper = (low.all * (share[128] & 15)) >> 4;
-    flush(&low);
 }
 
-INLINE uint32_t bits_of(uint32_t v) {
-    uint32_t n = v >> 16 ? 16 : 0;
-    n += v >> n >> 8 ? 8 : 0;
-    n += v >> n >> 4 ? 4 : 0;
-    n += v >> n >> 2 ? 2 : 0;
-    return n + (v >> n & 2 ? 2 : v >> n);
-}
-
-INLINE int32_t log_band(uint32_t energy, int32_t bias) {
-    if (energy == 0) {
-        return -128;
+// Bins of the real signal, k upwards and 256 - k downwards together, and their shares of the bands: energy[j + 2] is
+// that of band j. Bands -2, -1, bands and bands + 1 take what belongs to none.
+static void add_bins(const state_t *st, uint32_t *energy) {
+    const int32_t *z = st->z;
+    const int16_t *sine = st->sine;
+    const pair_t *pair = st->pair, *middle = pair + 128;
+    segment_t low = {0, 0}, high = {0, 0};
+    uint32_t below = 0, above = 0, j = 0, i = st->top; // so far in the bands at the segments' far ends
+    for (;;) {
+        int32_t part = (++pair)->low.share;
+        if (part < 0) {
+            store(energy, j, below + low.all - low.upper);
+            j++;
+            below = low.upper;
+            low.all = low.upper = 0;
+            part &= 15;
+        }
+        const int32_t *p = z + 2 * pair->low.place, *q = z + 2 * pair->high.place;
+        if (pair == middle) { // bin 128 has no twin, and o * W(256) = -j o
+            add(&low, power_of(p[0] >> 1, -p[1] >> 1), part);
+            break;
+        }
+        complex_t e = {(p[0] + q[0]) >> 2, (p[1] - q[1]) >> 2}, o = {p[1] + q[1], q[0] - p[0]};
+        o = turned(o, twiddle(++sine));
+        o = (complex_t) {o.re >> 16, o.im >> 16};
+        add(&low, power_of(e.re + o.re, e.im + o.im), part);
+        part = pair->high.share;
+        add(&high, power_of(e.re - o.re, o.im - e.im), part & 15);
+        if (part < 0) {
+            store(energy, i, above + high.upper);
+            i--;
+            above = high.all - high.upper;
+            high.all = high.upper = 0;
+        }
     }
-    uint32_t n = bits_of(energy) - 1;
-    int32_t f = (energy << (31 - n)) >> 23 & 255;
-    int32_t v = (int32_t)(256 * n) + f + ((f * (256 - f) * 22) >> 14) + bias;
-    v >>= 5;
-    return v < -128 ? -128 : v > 127 ? 127 : v;
+    store(energy, j, below + low.all - low.upper + high.all - high.upper);
+    store(energy, j + 1, above + low.upper + high.upper);
 }
 
 int32_t sw_frontend_step(const uint8_t *params, uint32_t len, uint8_t *state, uint32_t state_len,
@@ -347,7 +411,7 @@ int32_t sw_frontend_step(const uint8_t *params, uint32_t len, uint8_t *state, ui
     const params_t *p = get_params(params, len);
     if (!p) {
         return refuse(params);
-    } else if (((uintptr_t)state & 3) || state_len < sizeof(state_t)) {
+    } else if (((uintptr_t)state & 3) || state_len < sw_frontend_state_size(params)) {
         return SW_ERR_STATE;
     } else if (((uintptr_t)samples & 1) || n != p->hop) {
         return SW_ERR_SAMPLES;
@@ -355,18 +419,22 @@ int32_t sw_frontend_step(const uint8_t *params, uint32_t len, uint8_t *state, ui
         return SW_ERR_OUT;
     }
     state_t *st = (state_t *)state;
-    uint32_t m = take(st, samples, p->hop);
-    if (m == 0) {
+    uint32_t span = take(st, samples, p->hop), shift = 0;
+    if (span == 1) {
         for (uint32_t j = 0; j < p->bands; j++) {
             out[j] = -128;
         }
         return SW_OK;
     }
-    int32_t b = (int32_t)bits_of(m) - 14;
-    int32_t exp = 2 * ((int32_t)transform(st, b) - 4) + 2 * b;
-    add_bins(st);
-    for (uint32_t j = 0; j < p->bands; j++) {
-        out[j] = log_band(st->band[j + 2], 256 * exp + p->offset);
+    while (span >> shift >> 13) {
+        shift++;
+    }
+    transform(st->z, st->sine, shift);
+    uint32_t energy[ENERGIES];
+    add_bins(st, energy);
+    int32_t bias = 256 * (2 * (int32_t)shift - 24 + 31) + p->offset;
+    for (uint32_t j = 0, bands = p->bands; j < bands; j++) {
+        out[j] = log_band(energy[j + 2], bias);
     }
     return SW_OK;
 }

@@ -379,9 +379,9 @@ static NOINLINE void finish(const outputs_t *to, uint32_t n, const uint8_t *coun
     counts -= skip;
     switch (skip) {
         do {
-            case 0: finish_one(&q, 0, 4 * counts[0] + minus, shift, limits);
-            case 1: finish_one(&q, 1, 4 * counts[1] + minus, shift, limits);
-            case 2: finish_one(&q, 2, 4 * counts[2] + minus, shift, limits);
+            case 0: finish_one(&q, 0, 4 * counts[0] + minus, shift, limits); // fall through
+            case 1: finish_one(&q, 1, 4 * counts[1] + minus, shift, limits); // fall through
+            case 2: finish_one(&q, 2, 4 * counts[2] + minus, shift, limits); // fall through
             case 3: finish_one(&q, 3, 4 * counts[3] + minus, shift, limits);
             q.mult += 4, q.slope += 4, q.bias += 4, q.y += 4, counts += 4;
             __asm__("" : "+r"(q.mult), "+r"(q.slope), "+r"(q.bias), "+r"(q.y), "+r"(counts));

@@ -363,19 +363,21 @@ _STEP = (None, _conv_i4, _conv_1b, _dense_i8, _sum_window)
 
 # Front end
 
-_sine = None  # made at the first use: 2^14 sin(pi i / 512)
+_sine = None  # made at the first use: 2^14 sin(pi i / 256)
 _re = _im = None
 
 
 def _tables():
     global _sine, _re, _im
     if _sine is None:
-        _sine = array("h", [0] * 257)
-        for i in range(257):
-            z = i << 7
+        _sine = array("h", [0] * 512)
+        for i in range(129):
+            z = i << 8
             q = (z * z) >> 15
             acc = 25738 - (((10589 - (((1309 - ((74 * q) >> 15)) * q) >> 15)) * q) >> 15)
-            _sine[i] = (acc * z) >> 15
+            s = (acc * z) >> 15
+            _sine[i] = _sine[256 - i] = s
+            _sine[256 + i] = _sine[512 - i & 511] = -s
         _re, _im = array("i", [0] * 256), array("i", [0] * 256)
 
 
@@ -415,12 +417,14 @@ def frontend_step(params, state, samples, out):
         raise ValueError("state or output buffer is too small")
     _tables()
     _take(state, samples, hop)
-    exponent = _normalise(state)
+    exponent = _window(state)
     if exponent is None:
         for j in range(bands):
             out[j] = 128
         return
-    exponent += _fft()
+    _stage(64, 4, 14, 16)
+    _stage(8, 8, 0, 16)
+    _stage(1, 8, 0, 14)
     _bands(params, bands, 256 * exponent, out)
 
 
@@ -441,12 +445,12 @@ def _take(state, samples, hop):
         raise ValueError(f"a hop is {hop} samples of 16 bits")
 
 
-def _normalise(state):
-    """Steps 1 to 3: pre-emphasised, scaled and windowed samples to _re (even) and _im (odd); the exponent or None."""
+def _window(state):
+    """Steps 1 to 3: the windowed samples as 256 points; the exponent, or None where all is silent."""
     bits, before = 0, i16(state, 0)
     for n in range(512):
         x = i16(state, 2 * n + 2)
-        y = 32 * x - 31 * before
+        y = 32768 * x - 31744 * before
         before = x
         bits |= y if y >= 0 else ~y
         if n & 1:
@@ -455,72 +459,78 @@ def _normalise(state):
             _re[n >> 1] = y
     if bits == 0:
         return None
-    b = -14
-    while bits:
-        bits >>= 1
+    b = 0
+    while bits >> b >> 12:
         b += 1
     for n in range(512):
         part = _im if n & 1 else _re
-        v = part[n >> 1]
-        s = _sine[n if n <= 256 else 512 - n]
-        part[n >> 1] = ((v >> b if b >= 0 else v << -b) * ((s * s) >> 13)) >> 15
-    return 2 * b
+        part[n >> 1] = (part[n >> 1] >> b) * (16384 - _sine[n + 128 & 511])
+    return 2 * b - 24
 
 
-def _cos(t):
-    return _sine[256 - t] if t <= 256 else -_sine[t - 256] if t <= 512 else -_sine[768 - t]
+def _stage(h, radix, before, after):
+    """A stage of step 4, in place: butterflies over points h apart, turned and shifted."""
+    re, im, half = _re, _im, radix // 2
+    for start in range(0, 256, radix * h):
+        for i in range(h):
+            at, turn = start + i, 512 // (radix * h) * i
+            x = [(re[at + p * h], im[at + p * h]) for p in range(radix)]
+            y = _four(*x) if radix == 4 else _eight(x)
+            for d in range(1 - half, half + 1):
+                a, b = y[d % radix]
+                a, b, t = a >> before, b >> before, d * turn & 511
+                c, n = _sine[t + 128 & 511], _sine[t]
+                re[at] = (a * c + b * n) >> after
+                im[at] = (b * c - a * n) >> after
+                at += h
 
 
-def _sin(t):
-    return _sine[t] if t <= 256 else _sine[512 - t] if t <= 512 else -_sine[t - 512]
+def _four(a, b, c, d):
+    """DFT of four points."""
+    e, f, g, h = _plus(a, c), _minus(a, c), _plus(b, d), _minus(b, d)
+    h = h[1], -h[0]
+    return _plus(e, g), _plus(f, h), _minus(e, g), _minus(f, h)
 
 
-def _put(i, re, im, t):
-    """Store (re + j im) * W(t)."""
-    c, n = _cos(t), _sin(t)
-    _re[i] = (re * c + im * n) >> 14
-    _im[i] = (im * c - re * n) >> 14
+def _eight(x):
+    """DFT of eight points; those of even index come with 4 added where FORMAT.md says."""
+    x0, x2, x4, x6 = _four(*[_plus(x[p], x[p + 4]) for p in range(4)])
+    a, b, c, d = [_minus(x[p], x[p + 4]) for p in range(4)]
+    f, g, c = _minus(b, d), _plus(b, d), (c[1], -c[0])
+    g = g[1], -g[0]
+    p, q = _root(_plus(f, g)), _root(_minus(g, f))
+    e, h = _plus(a, c), _minus(a, c)
+    return (x0[0] + 4, x0[1] + 4), _plus(e, p), x2, _plus(h, q), x4, _minus(e, p), x6, _minus(h, q)
 
 
-def _fft():
-    """Step 4, in place: returns 2 * (sum of the shifts - 4)."""
-    h, extra = 64, 0
-    while h:
-        s = 1
-        if h != 64 and not (-8192 <= min(min(_re), min(_im)) and max(max(_re), max(_im)) < 8192):
-            s = 2
-            extra += 2
-        for start in range(0, 256, 4 * h):
-            for i in range(h):
-                _butterfly(start + i, h, s, (256 // h) * i)
-        h >>= 2
-    return extra
+def _plus(a, b):
+    return a[0] + b[0], a[1] + b[1]
 
 
-def _butterfly(a, h, s, r):
-    re, im = _re, _im
-    b, c, d = a + h, a + 2 * h, a + 3 * h
-    t0r, t0i, t1r, t1i = re[a] + re[c], im[a] + im[c], re[a] - re[c], im[a] - im[c]
-    t2r, t2i, t3r, t3i = re[b] + re[d], im[b] + im[d], im[b] - im[d], re[d] - re[b]
-    re[a], im[a] = (t0r + t2r) >> s, (t0i + t2i) >> s
-    _put(b, (t1r + t3r) >> s, (t1i + t3i) >> s, r)
-    _put(c, (t0r - t2r) >> s, (t0i - t2i) >> s, 2 * r)
-    _put(d, (t1r - t3r) >> s, (t1i - t3i) >> s, 3 * r)
+def _minus(a, b):
+    return a[0] - b[0], a[1] - b[1]
+
+
+def _root(a):
+    """Times the root of 1/2."""
+    return (a[0] * 11585) >> 14, (a[1] * 11585) >> 14
 
 
 def _power(k):
     """Step 5 for one bin, 1 to 255."""
     m = k if k <= 128 else 256 - k
-    p, q = _natural(m), _natural(256 - m)
-    er, ei, xr, xi = _re[p] + _re[q], _im[p] - _im[q], _im[p] + _im[q], _re[q] - _re[p]
-    c, n = _cos(2 * m), _sin(2 * m)
-    wr, wi = (xr * c + xi * n) >> 14, (xi * c - xr * n) >> 14
-    re, im = (er + wr, ei + wi) if k <= 128 else (er - wr, wi - ei)
-    return (re >> 3) * (re >> 3) + (im >> 3) * (im >> 3)
+    p, q = _place(m), _place(256 - m)
+    er, ei, xr, xi = (_re[p] + _re[q]) >> 2, (_im[p] - _im[q]) >> 2, _im[p] + _im[q], _re[q] - _re[p]
+    c, n = _sine[m + 128 & 511], _sine[m]
+    wr, wi = (xr * c + xi * n) >> 16, (xi * c - xr * n) >> 16
+    re, im = (er + wr, ei + wi) if k <= 128 else (er - wr, ei - wi)
+    return re * re + im * im
 
 
-def _natural(k):
-    return (k & 3) << 6 | (k & 12) << 2 | (k & 48) >> 2 | k >> 6
+def _place(k):
+    """Where the transform leaves bin k."""
+    k += 109
+    return (k & 3) << 6 | (k >> 2 & 7) << 3 | (k >> 5 & 7)
 
 
 def _bands(params, bands, exponent, out):
@@ -532,18 +542,16 @@ def _bands(params, bands, exponent, out):
         energy, upper = upper, 0
         while 16 * k < high:
             power = _power(k)
-            g = ((power * (((16 * k - low) * 16) // (high - low))) & 0xFFFFFFFF) >> 4
+            g = (power >> 4) * (((16 * k - low) * 16) // (high - low))
             energy += power - g
             upper += g
             k += 1
         if j:
-            out[j - 1] = _logarithm(energy & 0xFFFFFFFF, exponent, i16(params, 10)) & 255
+            out[j - 1] = _logarithm(energy | 1, exponent, i16(params, 10)) & 255
         low = high
 
 
 def _logarithm(energy, exponent, offset):
-    if not energy:
-        return -128
     n, rest = -1, energy
     while rest:
         rest >>= 1
