@@ -95,12 +95,15 @@ def main() -> None:
 def explain(error: Exception) -> tuple[int, str]:
     """Exit status and message for what the rooms raise on bad input; anything else is a bug of ours and raised again."""
     from device.micropython import MicroPythonError
+    from export.graph import FormatError
 
-    if isinstance(error, MicroPythonError):  # first: the imports below take seconds
+    # These first: the imports below take seconds.
+    if isinstance(error, OSError):
+        return 2, f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
+    if isinstance(error, MicroPythonError | FormatError):
         return 2, f"error: {error}"
     from bnn.config import ConfigError
     from bnn.training import Interrupted, TrainingError
-    from export.graph import FormatError
     from export.native import NativeError
     from kws.audio import AudioError
     from kws.data import DataError
@@ -109,12 +112,9 @@ def explain(error: Exception) -> tuple[int, str]:
 
     if isinstance(error, Interrupted):
         return 130, str(error)
-    if isinstance(error, OSError):
-        return 2, f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
     for kind in (
         ConfigError,
         TrainingError,
-        FormatError,
         NativeError,
         AudioError,
         DataError,

@@ -55,9 +55,9 @@ class Clip:
     label: str
     speaker: str
     split: str
-    extra: bool = False  # further training material, such as synthesized speech
     start_s: float = 0.0
     seconds: float | None = None
+    extra: bool = False  # further training material, such as synthesized speech
 
 
 @dataclass(frozen=True)

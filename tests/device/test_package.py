@@ -1,0 +1,119 @@
+"""The package that is installed: bytecode that needs little RAM, and folders that mip installs from any web server."""
+
+import functools
+import http.server
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from device.link import Board
+from device.micropython import DEVICE, MicroPythonError
+from device.package import build, bytecode, write_folder
+from device.ram import attempt, bytecode_files, heap_needed, source_files
+from export.format import encode
+from tests.device.board import emulated_board
+from tests.device.test_micropython import target_or_skip
+from tests.export.strategies import tiny_model
+
+MODELS = sorted((DEVICE / "models").glob("*.swm"))
+
+
+def test_names_tell_contents():
+    target_or_skip("rv32")
+    one, same, other = build(["rv32imc"]), build(["rv32imc"]), build([])
+    assert one == same and one.digest != other.digest
+    folder = f"signwave/{one.digest}/"
+    assert {f"{folder}kernels_rv32imc.mpy", f"{folder}model.mpy", f"{folder}__init__.mpy"} <= set(one.files)
+    assert all(name.startswith(folder) and data[:1] == b"M" for name, data in one.files.items())
+    assert set(one.loader) == {"signwave/__init__.py", "signwave/__init__.mpy"}
+    assert one.digest.encode() in one.loader["signwave/__init__.mpy"] and one.size < 64 * 1024
+
+
+def test_code_that_micropython_does_not_know_is_refused():
+    with pytest.raises(MicroPythonError, match="mpy-cross refuses odd.py"):
+        bytecode("x = {**{}}\nmatch x:\n  case _: pass", "odd.py")
+
+
+@pytest.mark.parametrize("loader", ["source", "bytecode"])
+@pytest.mark.parametrize("target", ["pc", "rv32"])
+def test_each_loader_brings_the_whole_package(loader, target):
+    machine = target_or_skip(target)
+    package = build([machine.arch])
+    files = package.files | package.loader
+    if loader == "bytecode":  # it stands in where the other is missing
+        del files["signwave/__init__.py"]
+    script = """
+import signwave, sys
+from signwave import Model
+import signwave.mic
+assert signwave.Model is Model and signwave.mic is sys.modules["signwave.mic"]
+assert signwave.Detector is sys.modules["signwave.detector"].Detector
+try: signwave.nothing
+except AttributeError: print(signwave.backend.name, signwave.__version__, Model("tiny.swm").self_test())
+"""
+    output = machine.run(script, files | {"tiny.swm": encode(tiny_model(bands=8))}).check()
+    assert output.split() == [f"kernels_{machine.arch}", package.version, "True"]
+
+
+@pytest.mark.skipif(not MODELS, reason="no model comes along")
+def test_package_and_model_fit_a_heap_of_110_kb_as_bytecode_alone():
+    """What is in use at the worst moment of import and load: the model, its buffers, the package with its native code."""
+    target_or_skip("rv32")
+    model = max(MODELS, key=lambda path: path.stat().st_size)
+    assert attempt(bytecode_files(), model, 110 * 1024)
+    assert attempt(source_files(), model, 110 * 1024) is None
+
+
+def test_the_heap_needed_is_found_by_trying():
+    target_or_skip("rv32")
+    files = bytecode_files()
+    heap = heap_needed(files, step=1024)
+    assert attempt(files, None, heap) and attempt(files, None, heap - 1024) is None and 16 * 1024 < heap < 48 * 1024
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server on a folder: (folder, address)."""
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        yield tmp_path, f"http://127.0.0.1:{web.server_address[1]}"
+        web.shutdown()
+        thread.join()
+
+
+def test_mip_installs_package_and_model_from_a_web_server(server):
+    """The client is mpremote's mip, at work on a board at the end of a serial line."""
+    folder, address = server
+    (folder / "tiny.swm").write_bytes(encode(tiny_model(bands=8)))
+    for target in ("pc", "rv32", "xtensa"):
+        target_or_skip(target)
+    made = write_folder(folder / "web", [folder / "tiny.swm"])
+    assert [Path(path).relative_to(folder / "web").as_posix() for path in made["packages"]] == [
+        "package.json", "models/tiny/package.json"]  # fmt: skip
+    with emulated_board() as emulated:
+        board = Board(emulated.port)
+        board.ask("import os\nos.mkdir('/lib')\nanswer = None")
+        for name in ("package.json", "models/tiny/package.json"):
+            board.command(["mip", "install", f"{address}/web/{name}"], timeout_s=120)
+        script = "import signwave\nanswer = [signwave.backend.name, signwave.Model('/lib/tiny.swm').self_test()]"
+        assert board.ask(script) == ["kernels_rv32imc", True]
+
+
+def test_a_manifest_lists_the_loader_last_and_every_architecture(tmp_path):
+    for target in ("pc", "rv32", "xtensa"):
+        target_or_skip(target)
+    write_folder(tmp_path, [])
+    manifest = json.loads((tmp_path / "package.json").read_text())
+    names = [name for name, _ in manifest["urls"]]
+    assert [Path(name).name for name in names[-2:]] == ["__init__.py", "__init__.mpy"] and manifest["deps"] == []
+    assert {"kernels_x64.mpy", "kernels_rv32imc.mpy", "kernels_xtensawin.mpy"} <= {Path(name).name for name in names}
+    assert all((tmp_path / url).is_file() for _, url in manifest["urls"])
