@@ -33,7 +33,7 @@ if _threshold is not None:
 
 __all__ = ["Cascade", "Detector", "Model", "backend", "classify", "mic", "update"]
 
-_LATER = {"Cascade": "cascade", "Detector": "detector", "mic": "mic", "update": "update"}
+_LATER = {"Cascade": "cascade", "Detector": "detector", "mic": "mic", "Store": "update", "update": "update"}
 
 
 def __getattr__(name):
