@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from device.counts import count_calls, count_model
-from device.micropython import native_module
+from device.micropython import code_size, native_module
 from export import format as swm
 from export.graph import Conv1b, ConvI4, DenseI8, Operation, SumWindow
 
@@ -34,7 +34,8 @@ def bench(path: str | Path, chip: str = "rv32imc", frames: int = 50, seed: int =
     int_macs, instructions, naive, int8}, all per frame, the last two being what naive popcount and an int8 layer of the
     same shape take (None where there is no such layer); naive_per_second_of_audio and int8_per_second_of_audio: the whole
     network so built, behind the same front end;
-    code_bytes: the native module's size; ram_bytes: state and value buffers, all that is needed beside the model's bytes.
+    code_bytes: what the native module takes of executable RAM;
+    ram_bytes: state and value buffers, all that is needed beside the model's bytes.
     Raises FormatError on a bad file, MicroPythonError where the toolchain is missing, ValueError on another chip.
     """
     model = swm.read(path)
@@ -59,7 +60,7 @@ def bench(path: str | Path, chip: str = "rv32imc", frames: int = 50, seed: int =
         "graph_instructions_per_frame": round(graph),
         "frames_per_second": rate,
         "layers": layers,
-        "code_bytes": native_module(chip).stat().st_size,
+        "code_bytes": code_size(native_module(chip)),
         "ram_bytes": counts.ram_bytes,
     }
 

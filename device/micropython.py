@@ -299,3 +299,24 @@ def _build(arch: str, count: bool, folder: Path, module: str) -> None:
         raise MicroPythonError(f"building the kernels for {arch} failed: {error}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def code_size(module: Path) -> int:
+    """Bytes of code and constants in a native .mpy: what it takes of a board's executable RAM."""
+    data, at = module.read_bytes(), 4
+
+    def number() -> int:
+        nonlocal at
+        value, more = 0, True
+        while more:
+            value, more = value << 7 | data[at] & 127, data[at] & 128
+            at += 1
+        return value
+
+    names, objects = number(), number()
+    for _ in range(names):
+        length = number()
+        at += 0 if length & 1 else (length >> 1) + 1  # a name that MicroPython knows, or its bytes and a zero
+    if objects:
+        raise MicroPythonError(f"{module.name} holds constant objects, which modules in C do not")
+    return number() >> 3

@@ -126,7 +126,8 @@ def _fft256(re: np.ndarray, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         y = _radix4(*x) if radix == 4 else _radix8(x)
         order = range(1 - radix // 2, radix // 2 + 1)  # -1 to 2, -3 to 4
         turn = 512 // (radix * h) * np.arange(h)
-        z = np.stack([_rotate(*(y[d % radix] >> before), d * turn, shift) for d in order]).transpose(1, 2, 3, 0, 4).reshape(z.shape)
+        turned = np.stack([_rotate(*(y[d % radix] >> before), d * turn, shift) for d in order])
+        z = turned.transpose(1, 2, 3, 0, 4).reshape(z.shape)
     j = np.arange(256) + 109
     place = (j & 3) << 6 | (j >> 2 & 7) << 3 | (j >> 5 & 7)
     return z[0][:, place], z[1][:, place]

@@ -18,19 +18,19 @@ const char *sw_error(int32_t code) {
         "graph truncated or too long\0"
         "graph: not 1 to 64 operations\0"
         "graph: unknown operation\0"
-        "graph: length of a record\0"
+        "graph: wrong length of a record\0"
         "graph: size beyond the limits\0"
         "graph: reserved field not zero\0"
-        "graph: types or channels do not chain\0"
+        "graph: no chain of operations\0"
         "graph: bias out of range\0"
         "graph: padding not zero\0"
         "graph: more than 64 KiB of state\0"
-        "state too small, misaligned or not reset\0"
+        "state too small, misaligned, not reset\0"
         "value too small or misaligned\0"
         "operations out of range\0"
-        "front end: parameters not valid\0"
-        "samples: not one hop of 16-bit integers\0"
-        "out: shorter than the bands\0"
+        "front end: not valid\0"
+        "samples: not one hop\0"
+        "out: too short\0"
         "unknown error\0";
     for (int32_t i = code > 0 || code < SW_ERR_OUT ? SW_ERR_OUT - 1 : code; i < 0; i++) {
         while (*text++) {
@@ -219,11 +219,10 @@ int32_t sw_graph_reset(const uint8_t *graph, uint32_t len, uint8_t *state, uint3
             return SW_ERR_STATE;
         }
         // Slices are whole words, position first. Rings hold the frame of -1 (conv_1b) or the least x (conv_i4).
-        uint32_t *p = (uint32_t *)state, words = r->opcode == CONV_1B ? (r->cin + 31) / 32 : 0;
         const uint32_t *flip = (const uint32_t *)((const uint8_t *)(r + 1) + pad4(2 * r->cin));
-        for (uint32_t w = 0, i = 0; w < s.state_size / 4; w++) {
-            p[w] = w && words ? flip[i++] : 0;
-            i = i == words ? 0 : i;
+        uint32_t *p = (uint32_t *)state, words = (r->cin + 31) / 32;
+        for (uint32_t w = 0; w < s.state_size / 4; w++) {
+            p[w] = r->opcode != CONV_1B || !w ? 0 : w <= words ? flip[w - 1] : p[w - words];
         }
         state += s.state_size;
         state_len -= s.state_size;

@@ -87,14 +87,6 @@ INLINE const uint32_t *sum_outputs(const uint32_t *w, const uint8_t *ring, const
     return w;
 }
 
-INLINE uint32_t sum_bytes(const uint8_t *x, uint32_t n) {
-    uint32_t sum = 0;
-    for (const uint32_t *p = (const uint32_t *)x, *end = p + n / 4; p < end; p++) {
-        sum += (*p & 0x00ff00ffu) + (*p >> 8 & 0x00ff00ffu);
-    }
-    return (sum & 0xffff) + (sum >> 16);
-}
-
 void sw_conv_i4(const record_t *r, uint32_t span, uint32_t *position, void *value) {
     uint32_t cin = r->cin, taps = r->taps, shift_a = r->shift_a, shift_b = r->shift_b, at[MAX_TAPS];
     uint8_t *ring = (uint8_t *)(position + 1);
@@ -109,7 +101,9 @@ void sw_conv_i4(const record_t *r, uint32_t span, uint32_t *position, void *valu
     get_taps(r, span, position, cin, at);
     int32_t eights = 0; // weight = field - 8
     for (uint32_t j = 0; j < taps; j++) {
-        eights += 8 * sum_bytes(ring + at[j], cin);
+        for (const uint8_t *x = ring + at[j], *end = x + cin; x < end; x++) {
+            eights += 8 * *x;
+        }
     }
     limits_t limits = limits16();
     for (uint32_t left = r->cout; left;) {
@@ -286,22 +280,20 @@ INLINE void add16(planes_t *p, uint32_t carry) {
 }
 
 // Counts word b of all rows, which come by eights, at least one, with a null behind: a tree of carry-save adders (Harley and
-// Seal; see Warren, 2012, 5-1). Eight planes and what is on its way are just what Xtensa has registers for.
-INLINE planes_t count(const uint32_t *const *rows, uint32_t b) {
-    planes_t p = {0, 0, 0, 0, 0, 0, 0, 0};
-    const uint32_t *row = *rows;
+// Seal; see Warren, 2012, 5-1). Eight planes and what is on its way are just what Xtensa has registers for. Gives carries of
+// weight 16 that are still to be added.
+INLINE uint32_t count(planes_t *p, const uint32_t *row, const uint32_t *const *rows, uint32_t b) {
     do {
-        uint32_t c = add8(&p, row, rows, b);
-        uint32_t d = 0;
+        uint32_t c = add8(p, row, rows, b);
         row = rows[8];
-        if (row) {
-            d = add8(&p, row, rows + 8, b);
-            row = rows[16];
-            rows += 16;
+        if (!row) {
+            return add_carry(&p->p3, c);
         }
-        add16(&p, add(&p.p3, c, d));
+        add16(p, add(&p->p3, c, add8(p, row, rows + 8, b)));
+        rows += 16;
+        row = *rows;
     } while (row);
-    return p;
+    return 0;
 }
 
 // Exchanges the bits of a under mask << n with the bits of b under mask.
@@ -337,7 +329,18 @@ static NOINLINE void count_rows(const uint32_t **rows, const uint32_t **end, uin
     }
     *end = 0;
     for (uint32_t b = 0; b < blocks; b++) {
-        planes_t p = b == 0 ? count(rows, 0) : b == 1 ? count(rows, 1) : b == 2 ? count(rows, 2) : count(rows, 3);
+        planes_t p = {opaque(0), opaque(0), opaque(0), opaque(0), opaque(0), opaque(0), opaque(0), opaque(0)};
+        uint32_t c;
+        if (b == 0) {
+            c = count(&p, *rows, rows, 0); // an offset that is known costs nothing
+        } else if (b == 1) {
+            c = count(&p, *rows, rows, 1);
+        } else if (b == 2) {
+            c = count(&p, *rows, rows, 2);
+        } else {
+            c = count(&p, *rows, rows, 3);
+        }
+        add16(&p, c);
         transpose(&p);
         *counts++ = p;
     }
@@ -379,9 +382,9 @@ static NOINLINE void finish(const outputs_t *to, uint32_t n, const uint8_t *coun
     counts -= skip;
     switch (skip) {
         do {
-            case 0: finish_one(&q, 0, 4 * counts[0] + minus, shift, limits); // fall through
-            case 1: finish_one(&q, 1, 4 * counts[1] + minus, shift, limits); // fall through
-            case 2: finish_one(&q, 2, 4 * counts[2] + minus, shift, limits); // fall through
+            case 0: finish_one(&q, 0, 4 * counts[0] + minus, shift, limits);
+            case 1: finish_one(&q, 1, 4 * counts[1] + minus, shift, limits);
+            case 2: finish_one(&q, 2, 4 * counts[2] + minus, shift, limits);
             case 3: finish_one(&q, 3, 4 * counts[3] + minus, shift, limits);
             q.mult += 4, q.slope += 4, q.bias += 4, q.y += 4, counts += 4;
             __asm__("" : "+r"(q.mult), "+r"(q.slope), "+r"(q.bias), "+r"(q.y), "+r"(counts));

@@ -279,7 +279,8 @@ def fuzzer(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "fuzz.c").write_text(FUZZ)
     command = ["gcc", "-std=c99", "-O1", "-g", "-w", "-fwrapv", "-fno-strict-aliasing", "-fsanitize=address,undefined",
-               "-fno-sanitize-recover=all", f"-I{NATIVE}", "fuzz.c", *(f"{NATIVE}/{name}.c" for name in ("graph", "kernels", "frontend")),
+               "-fno-sanitize-recover=all", f"-I{NATIVE}", "fuzz.c",
+               *(f"{NATIVE}/{name}.c" for name in ("graph", "kernels", "frontend")),
                "-o", "fuzz"]  # fmt: skip
     built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if "asan" in built.stderr and built.returncode:
