@@ -26,7 +26,7 @@ typedef struct {
     uint8_t skew;                    // bytes by which section, state, value are misaligned: 2 bits each
     uint8_t first, last;             // range of operations
     uint16_t state_len, value_len;   // of the buffers while nothing was checked
-    uint32_t seed;                   // of the noise behind the input's end; bit 0: words of a state are small, bit 1: noise is extreme
+    uint32_t seed;                   // of the noise behind the input; bit 0: words of a state are small, bit 1: noise is extreme
     uint32_t section;                // bytes
 } input_t;
 
@@ -260,20 +260,22 @@ static int32_t hear(const buffer_t *params, const buffer_t *state, const buffer_
         (int8_t *)out->p, out->len));
 }
 
-static void hear_unchecked(const buffer_t *params, const input_t *in, source_t *from) {
+// Gives whether the parameters are sound enough to say how large a state is.
+static int32_t hear_unchecked(const buffer_t *params, const input_t *in, source_t *from) {
     uint32_t n = in->value_len & 1023;
     buffer_t state = new_buffer(in->state_len, in->skew >> 2 & 3), out = new_buffer(in->last, 0);
     buffer_t samples = filled_buffer(2 * n, in->skew >> 4 & 3, from);
     spoil(&state, in->seed & 1, from);
-    hear(params, &state, &samples, n, &out);
+    int32_t rc = hear(params, &state, &samples, n, &out);
     known(sw_frontend_reset(params->p, params->len, state.p, state.len));
     hear(params, &state, &samples, n, &out);
     free(state.whole);
     free(out.whole);
     free(samples.whole);
+    return rc != SW_ERR_FRONTEND && rc != SW_ERR_ALIGNMENT;
 }
 
-// Buffers that fit the parameters, whether those are `valid` or not.
+// Buffers that fit sound parameters, whether those are `valid` or not.
 static void hear_fitting(const buffer_t *params, int32_t valid, uint32_t small, source_t *from) {
     const uint16_t *p = (const uint16_t *)params->p;
     uint32_t n = p[1];
@@ -302,9 +304,9 @@ static void hear_fitting(const buffer_t *params, int32_t valid, uint32_t small, 
 static void fuzz_front_end(const uint8_t *section, uint32_t len, const input_t *in, source_t *from) {
     source_t copy = {section, len, 1, 0};
     buffer_t params = filled_buffer(len, in->skew & 3, &copy);
-    hear_unchecked(&params, in, from);
-    int32_t valid = known(sw_frontend_check(params.p, len)) == SW_OK;
-    if (len >= 12 && !(in->skew & 3)) {
+    int32_t sound = hear_unchecked(&params, in, from), valid = known(sw_frontend_check(params.p, len)) == SW_OK;
+    MUST(sound || !valid);
+    if (sound) {
         hear_fitting(&params, valid, in->seed & 1, from);
     }
     free(params.whole);
