@@ -59,6 +59,8 @@ def bench(
     if (per_second := value["instructions_per_second_of_audio"]) is not None:
         share = f"{per_second / 160e6:.1%} of a 160 MHz core at one a cycle"
         lines.append(f"a second of audio ({value['inputs']}): {per_second / 1e6:.2f} million instructions, {share}")
+        quiet = value["front_end_instructions_per_frame"] * value["frames_per_second"]
+        lines.append(f"while the energy gate is closed: {quiet / 1e6:.2f} million, {quiet / 160e6:.1%}")
         naive, int8 = value["naive_per_second_of_audio"] / 1e6, value["int8_per_second_of_audio"] / 1e6
         lines.append(f"the same network with naive popcount: {naive:.2f} million; all in int8: {int8:.2f} million")
     lines.append(f"native module {value['code_bytes']:,} bytes; RAM beside the weights {value['ram_bytes']:,} bytes")

@@ -15,22 +15,22 @@ const char *sw_error(int32_t code) {
     // One string, since native modules hold no tables of pointers.
     const char *text = "ok\0"
         "buffer not 4-byte aligned\0"
-        "graph truncated or too long\0"
+        "graph truncated, or longer than its records\0"
         "graph: not 1 to 64 operations\0"
         "graph: unknown operation\0"
-        "graph: wrong length of a record\0"
-        "graph: size beyond the limits\0"
+        "graph: length of a record does not fit its shape\0"
+        "graph: a size is beyond the limits\0"
         "graph: reserved field not zero\0"
-        "graph: no chain of operations\0"
+        "graph: types or channels do not chain\0"
         "graph: bias out of range\0"
         "graph: padding not zero\0"
-        "graph: more than 64 KiB of state\0"
-        "state too small, misaligned, not reset\0"
+        "graph: needs over 64 KiB of state\0"
+        "state too small, misaligned or not reset\0"
         "value too small or misaligned\0"
         "operations out of range\0"
-        "front end: not valid\0"
+        "front end: parameters not valid\0"
         "samples: not one hop\0"
-        "out: too short\0"
+        "out: shorter than the bands\0"
         "unknown error\0";
     for (int32_t i = code > 0 || code < SW_ERR_OUT ? SW_ERR_OUT - 1 : code; i < 0; i++) {
         while (*text++) {
@@ -270,10 +270,10 @@ int32_t sw_graph_step(const uint8_t *graph, uint32_t len, uint8_t *state, uint32
                 sw_conv_1b(r, s.span, slice, value);
                 break;
             case DENSE_I8:
-                sw_dense_i8(r, value);
+                sw_dense_i8(r, s.span, slice, value);
                 break;
             default:
-                sw_sum_window(r, slice, value);
+                sw_sum_window(r, s.span, slice, value);
         }
     }
     return SW_OK;

@@ -87,6 +87,14 @@ INLINE const uint32_t *sum_outputs(const uint32_t *w, const uint8_t *ring, const
     return w;
 }
 
+INLINE uint32_t sum_bytes(const uint8_t *x, uint32_t n) {
+    uint32_t sum = 0;
+    for (const uint32_t *p = (const uint32_t *)x, *end = p + n / 4; p < end; p++) {
+        sum += (*p & 0x00ff00ffu) + (*p >> 8 & 0x00ff00ffu);
+    }
+    return (sum & 0xffff) + (sum >> 16);
+}
+
 void sw_conv_i4(const record_t *r, uint32_t span, uint32_t *position, void *value) {
     uint32_t cin = r->cin, taps = r->taps, shift_a = r->shift_a, shift_b = r->shift_b, at[MAX_TAPS];
     uint8_t *ring = (uint8_t *)(position + 1);
@@ -101,9 +109,7 @@ void sw_conv_i4(const record_t *r, uint32_t span, uint32_t *position, void *valu
     get_taps(r, span, position, cin, at);
     int32_t eights = 0; // weight = field - 8
     for (uint32_t j = 0; j < taps; j++) {
-        for (const uint8_t *x = ring + at[j], *end = x + cin; x < end; x++) {
-            eights += 8 * *x;
-        }
+        eights += 8 * sum_bytes(ring + at[j], cin);
     }
     limits_t limits = limits16();
     for (uint32_t left = r->cout; left;) {
@@ -321,13 +327,12 @@ INLINE void transpose(planes_t *p) {
 
 // Counts of a list for up to BLOCKS blocks of 32 outputs. In a word of weights, bit 8 k + i belongs to output 4 i + k: so
 // bytes come out in the order of outputs.
-static NOINLINE void count_rows(const uint32_t **rows, const uint32_t **end, uint32_t blocks, planes_t *counts) {
+static NOINLINE void count_rows(const uint32_t **rows, uint32_t n, uint32_t blocks, planes_t *counts) {
     const uint32_t zero[BLOCKS] = {0, 0, 0, 0}; // not static: the chips' module loaders find no data
-    const uint32_t **eights = rows + (end == rows ? 8 : (end - rows + 7) / 8 * 8);
-    while (end < eights) {
-        *end++ = zero;
+    for (; n == 0 || n & 7; n++) {
+        rows[n] = zero;
     }
-    *end = 0;
+    rows[n] = 0;
     for (uint32_t b = 0; b < blocks; b++) {
         planes_t p = {opaque(0), opaque(0), opaque(0), opaque(0), opaque(0), opaque(0), opaque(0), opaque(0)};
         uint32_t c;
@@ -373,62 +378,72 @@ INLINE void finish_one(const outputs_t *q, uint32_t i, int32_t s, uint32_t shift
     q->y[i] = clamp(q->y[i] + a, limits);
 }
 
-// Four outputs a round; the first round begins in the middle where n is not a multiple of 4 (after Duff, 1983).
-static NOINLINE void finish(const outputs_t *to, uint32_t n, const uint8_t *counts, int32_t minus, uint32_t shift) {
-    uint32_t skip = -n & 3;
+// n outputs, four a round; the first round begins in the middle where n is not a multiple of 4 (Duff, 1983).
+static NOINLINE void finish(const record_t *r, outputs_t *to, uint32_t n, const uint8_t *counts, int32_t minus) {
+    uint32_t skip = -n & 3, shift = r->shift_a;
     const uint8_t *end = counts + n;
     outputs_t q = {to->mult - skip, to->slope - skip, to->bias - skip, to->y - skip};
     limits_t limits = limits16();
     counts -= skip;
     switch (skip) {
         do {
-            case 0: finish_one(&q, 0, 4 * counts[0] + minus, shift, limits);
-            case 1: finish_one(&q, 1, 4 * counts[1] + minus, shift, limits);
-            case 2: finish_one(&q, 2, 4 * counts[2] + minus, shift, limits);
+            case 0: finish_one(&q, 0, 4 * counts[0] + minus, shift, limits); // fall through
+            case 1: finish_one(&q, 1, 4 * counts[1] + minus, shift, limits); // fall through
+            case 2: finish_one(&q, 2, 4 * counts[2] + minus, shift, limits); // fall through
             case 3: finish_one(&q, 3, 4 * counts[3] + minus, shift, limits);
             q.mult += 4, q.slope += 4, q.bias += 4, q.y += 4, counts += 4;
-            __asm__("" : "+r"(q.mult), "+r"(q.slope), "+r"(q.bias), "+r"(q.y), "+r"(counts));
+            __asm__("" : "+r"(q.mult), "+r"(q.slope), "+r"(q.bias), "+r"(q.y), "+r"(counts)); // one jump a round
         } while (counts != end);
     }
+    to->mult = q.mult;
+    to->slope = q.slope;
+    to->y = q.y;
 }
 
 void sw_conv_1b(const record_t *r, uint32_t span, uint32_t *position, void *value) {
     uint32_t cin = r->cin, left = r->cout, words = (cin + 31) / 32, at[MAX_TAPS];
     const int16_t *threshold = (const int16_t *)(r + 1);
     const uint32_t *flip = (const uint32_t *)((const uint8_t *)threshold + pad4(2 * cin));
-    const int16_t *mult = (const int16_t *)(flip + words);
-    const int16_t *slope = (const int16_t *)((const uint8_t *)mult + pad4(2 * left));
-    const int32_t *bias = (const int32_t *)((const uint8_t *)slope + pad4(2 * left));
+    outputs_t q;
+    q.mult = (const int16_t *)(flip + words);
+    q.slope = (const int16_t *)((const uint8_t *)q.mult + pad4(2 * left));
+    q.y = value;
+    const int32_t *bias = (const int32_t *)((const uint8_t *)q.slope + pad4(2 * left));
     const uint32_t *w = (const uint32_t *)(bias + left);
-    int16_t *y = value;
-    uint32_t *slot = position + 1 + *position * words, stride = (left + 31) / 32;
-    pack(y, threshold, flip, cin, slot);
+    search_t f;
+    f.ring = position + 1;
+    f.cin = cin;
+    f.stride = (left + 31) / 32;
+    pack(value, threshold, flip, cin, position + 1 + *position * words);
     get_taps(r, span, position, words, at);
     for (uint32_t i = 0; i < left && !r->shortcut; i++) {
-        y[i] = 0;
+        q.y[i] = 0;
     }
     while (left) {
         const uint32_t *list[ROOM + 1];
         planes_t counts[BLOCKS];
-        int32_t sum[32 * BLOCKS];
-        uint32_t n = left < 32 * BLOCKS ? left : 32 * BLOCKS, m = 0;
-        search_t f = {position + 1, at, 0, w, cin, 0, r->taps, stride};
-        outputs_t q = {mult, slope, bias, y};
+        int32_t sum[32 * BLOCKS], minus = 0;
+        uint32_t n = left < 32 * BLOCKS ? left : 32 * BLOCKS;
+        f.at = at;
+        f.row = w;
+        f.left = 0;
+        f.taps = r->taps;
+        q.bias = bias;
         for (;;) {
-            const uint32_t **end = list_rows(&f, list);
-            m += end - list;
-            count_rows(list, end, (n + 31) / 32, counts);
+            uint32_t m = list_rows(&f, list) - list;
+            minus -= 2 * m;
+            count_rows(list, m, (n + 31) / 32, counts);
             if (!(f.left | f.taps)) {
                 break;
             }
             // The list was full. What is in it goes to the biases.
             for (uint32_t i = 0; i < n; i++) {
-                sum[i] = q.bias[i] + 4 * ((const uint8_t *)counts)[i] * mult[i];
+                sum[i] = q.bias[i] + 4 * ((const uint8_t *)counts)[i] * q.mult[i];
             }
             q.bias = sum;
         }
-        finish(&q, n, (const uint8_t *)counts, -2 * (int32_t)m, r->shift_a);
-        mult += n, slope += n, bias += n, y += n;
+        finish(r, &q, n, (const uint8_t *)counts, minus);
+        bias += n;
         left -= n;
         w += BLOCKS;
     }
@@ -454,7 +469,8 @@ INLINE uint32_t hidden(int32_t v) {
     return v;
 }
 
-void sw_dense_i8(const record_t *r, void *value) {
+void sw_dense_i8(const record_t *r, uint32_t span, uint32_t *position, void *value) {
+    (void)span, (void)position;
     uint32_t cin = r->cin, shift = r->shift_a, sum = 0, h[MAX_CHANNELS / 2];
     const int16_t *mult = (const int16_t *)(r + 1);
     const int32_t *bias = (const int32_t *)((const uint8_t *)mult + pad4(2 * cin)), *out_bias = bias + cin;
@@ -487,7 +503,8 @@ void sw_dense_i8(const record_t *r, void *value) {
 }
 
 __attribute__((cold)) // small rather than fast
-void sw_sum_window(const record_t *r, uint32_t *position, void *value) {
+void sw_sum_window(const record_t *r, uint32_t span, uint32_t *position, void *value) {
+    (void)span;
     uint32_t n = r->cin, p = *position;
     int32_t *sum = (int32_t *)(position + 1), *y = value;
     int16_t *slot = (int16_t *)(sum + n) + p * n;

@@ -26,7 +26,7 @@ INLINE uint32_t pad4(uint32_t n) {
 // One frame through one operation whose record is sound and whose position lies in the ring.
 void sw_conv_i4(const record_t *r, uint32_t span, uint32_t *position, void *value);
 void sw_conv_1b(const record_t *r, uint32_t span, uint32_t *position, void *value);
-void sw_dense_i8(const record_t *r, void *value);
-void sw_sum_window(const record_t *r, uint32_t *position, void *value);
+void sw_dense_i8(const record_t *r, uint32_t span, uint32_t *position, void *value);
+void sw_sum_window(const record_t *r, uint32_t span, uint32_t *position, void *value);
 
 #endif

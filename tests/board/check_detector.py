@@ -3,6 +3,7 @@
 The model is audio.swm (its labels: expected.py); sounds come from a generator of its own, alike everywhere.
 """
 
+import gc
 from array import array
 from io import BytesIO
 
@@ -251,12 +252,8 @@ def check_refusals():
         refusal(make(model).feed, samples)
 
 
-check_events()
-check_amplified()
-check_callbacks()
-check_capture()
-check_listening_styles()
-check_cascade()
-check_command_network_starts_anew()
-check_refusals()
+for check in (check_events, check_amplified, check_callbacks, check_capture, check_listening_styles, check_cascade,
+              check_command_network_starts_anew, check_refusals):  # fmt: skip
+    gc.collect()
+    check()
 print("checked detectors:", backend.name)
