@@ -15,10 +15,10 @@ const char *sw_error(int32_t code) {
     // One string, since native modules hold no tables of pointers.
     const char *text = "ok\0"
         "buffer not 4-byte aligned\0"
-        "graph truncated, or longer than its records\0"
+        "graph truncated or too long\0"
         "graph: not 1 to 64 operations\0"
         "graph: unknown operation\0"
-        "graph: length of a record does not fit its shape\0"
+        "graph: wrong length of a record\0"
         "graph: a size is beyond the limits\0"
         "graph: reserved field not zero\0"
         "graph: types or channels do not chain\0"
@@ -69,6 +69,19 @@ static int32_t get_shape(const record_t *r, uint32_t left, shape_t *s) {
     return r->length > left || r->length != need ? SW_ERR_RECORD : SW_OK;
 }
 
+// The record at *at, which moves on to the next; 0 and an error in *rc where there is none.
+static const record_t *next_record(const uint8_t *graph, uint32_t len, uint32_t *at, shape_t *s, int32_t *rc) {
+    uint32_t left = len - *at;
+    const record_t *r = (const record_t *)(graph + *at);
+    *rc = left < sizeof(record_t) ? SW_ERR_LENGTH : get_shape(r, left, s);
+    if (*rc) {
+        return 0;
+    }
+    *at += r->length;
+    return r;
+}
+
+// What does not matter to where a kernel reads and writes, and so to graphs that run unchecked.
 static int32_t check_fields(const record_t *r) {
     uint32_t same = r->cin == r->cout, op = r->opcode;
     if (r->shortcut > (op == CONV_1B && same) || r->zero || (!(op & 1) && r->shift_b) || (op == SUM_WINDOW && r->shift_a)) {
@@ -77,21 +90,6 @@ static int32_t check_fields(const record_t *r) {
         return SW_ERR_LIMIT;
     }
     return SW_OK;
-}
-
-// The record at *at, which moves on to the next; 0 and an error in *rc where there is none.
-static const record_t *next_record(const uint8_t *graph, uint32_t len, uint32_t *at, shape_t *s, int32_t *rc) {
-    uint32_t left = len - *at;
-    const record_t *r = (const record_t *)(graph + *at);
-    *rc = left < sizeof(record_t) ? SW_ERR_LENGTH : get_shape(r, left, s);
-    if (!*rc) {
-        *rc = check_fields(r);
-    }
-    if (*rc) {
-        return 0;
-    }
-    *at += r->length;
-    return r;
 }
 
 static int32_t get_count(const uint8_t *graph, uint32_t len) {
@@ -178,7 +176,10 @@ int32_t sw_graph_check(const uint8_t *graph, uint32_t len, uint32_t *state_size,
         if (!r) {
             return rc;
         }
-        rc = check_arrays(r);
+        rc = check_fields(r);
+        if (!rc) {
+            rc = check_arrays(r);
+        }
         if (rc) {
             return rc;
         }

@@ -152,8 +152,10 @@ INLINE uint32_t pack8(const int16_t *x, const int16_t *threshold) {
 static NOINLINE void pack(const int16_t *x, const int16_t *threshold, const uint32_t *flip, uint32_t cin, uint32_t *slot) {
     for (; cin >= 32; cin -= 32) {
         uint32_t word = 0;
-        for (uint32_t k = 0; k < 4; k++, x += 8, threshold += 8) {
+        for (uint32_t k = 0; k < 2; k++, x += 16, threshold += 16) {
             word = word >> 8 | pack8(x, threshold) << 24;
+            word = word >> 8 | pack8(x + 8, threshold + 8) << 24;
+            __asm__("" : "+r"(x), "+r"(threshold)); // else both are kept twice
         }
         *slot++ = word ^ *flip++;
     }
@@ -286,20 +288,19 @@ INLINE void add16(planes_t *p, uint32_t carry) {
 }
 
 // Counts word b of all rows, which come by eights, at least one, with a null behind: a tree of carry-save adders (Harley and
-// Seal; see Warren, 2012, 5-1). Eight planes and what is on its way are just what Xtensa has registers for. Gives carries of
-// weight 16 that are still to be added.
-INLINE uint32_t count(planes_t *p, const uint32_t *row, const uint32_t *const *rows, uint32_t b) {
+// Seal; see Warren, 2012, 5-1). Eight planes and what is on its way are just what Xtensa has registers for.
+INLINE void count(planes_t *p, const uint32_t *row, const uint32_t *const *rows, uint32_t b) {
     do {
         uint32_t c = add8(p, row, rows, b);
         row = rows[8];
         if (!row) {
-            return add_carry(&p->p3, c);
+            add16(p, add_carry(&p->p3, c));
+            break;
         }
         add16(p, add(&p->p3, c, add8(p, row, rows + 8, b)));
         rows += 16;
         row = *rows;
     } while (row);
-    return 0;
 }
 
 // Exchanges the bits of a under mask << n with the bits of b under mask.
@@ -335,17 +336,15 @@ static NOINLINE void count_rows(const uint32_t **rows, uint32_t n, uint32_t bloc
     rows[n] = 0;
     for (uint32_t b = 0; b < blocks; b++) {
         planes_t p = {opaque(0), opaque(0), opaque(0), opaque(0), opaque(0), opaque(0), opaque(0), opaque(0)};
-        uint32_t c;
         if (b == 0) {
-            c = count(&p, *rows, rows, 0); // an offset that is known costs nothing
+            count(&p, *rows, rows, 0); // an offset that is known costs nothing
         } else if (b == 1) {
-            c = count(&p, *rows, rows, 1);
+            count(&p, *rows, rows, 1);
         } else if (b == 2) {
-            c = count(&p, *rows, rows, 2);
+            count(&p, *rows, rows, 2);
         } else {
-            c = count(&p, *rows, rows, 3);
+            count(&p, *rows, rows, 3);
         }
-        add16(&p, c);
         transpose(&p);
         *counts++ = p;
     }
