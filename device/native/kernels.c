@@ -127,7 +127,6 @@ void sw_conv_i4(const record_t *r, uint32_t span, uint32_t *position, void *valu
 
 #define BLOCKS (4)      // words of weights, for 32 outputs each, that share a list of set bits
 #define ROOM (256)      // of that list, and one more than a counter holds
-#define ROUND (16)      // words added at a time
 
 // Branches over additions are fewer instructions than bits computed and shifted.
 #define PACK(k, bit) \

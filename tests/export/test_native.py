@@ -130,6 +130,17 @@ def test_largest_binary_layers(cin, taps):
     np.testing.assert_array_equal(native.Graph(encode_graph([op])).run(x), reference.run([op], x))
 
 
+@pytest.mark.parametrize("cin, cout, taps", [(128, 130, 3), (512, 33, 8), (65, 257, 7)])
+@pytest.mark.parametrize("share", [0, 0.3, 0.66, 1])
+def test_lists_of_set_bits_that_are_empty_or_overflow(cin, cout, taps, share):
+    """None to all bits set, so that a list of 255 is cut into many; blocks of 32 outputs full and not."""
+    rng = np.random.default_rng(cin)
+    op = random_op(rng, Conv1b, cin, cout, taps)
+    op.threshold[:], op.flip[:], op.shift_a = 0, 0, 7
+    x = np.where(rng.random((12, cin)) < share, 1, -1).astype(np.int16)
+    np.testing.assert_array_equal(native.Graph(encode_graph([op])).run(x), reference.run([op], x))
+
+
 def test_threads_share_a_graph():
     ops = decode_graph(SECTION)
     graph, batch = native.Graph(SECTION), np.stack([random_frames(ops, 200, seed) for seed in range(8)])
