@@ -108,9 +108,9 @@ def test_steps_that_are_not_counted_are_refused():
 
 
 # A whole layer of 384 inputs and 128 outputs: thresholds, list of set bits, counters, results, PReLU and shortcut. With half
-# of the bits set, 4.5 binary multiplications an instruction; with 19 %, the mean of a trained model on speech, 3 % above what
+# of the bits set, 4.5 binary multiplications an instruction; with 19 %, the mean of a trained model on speech: 3 % above what
 # was measured (rv32imc 6,859; xtensawin 6,778).
-@pytest.mark.parametrize("share, most", [(0.5, 384 * 128 / 4.5), (0.19, 7_060)])
+@pytest.mark.parametrize("share, most", [(0.5, 1.03 * 384 * 128 / 4.5), (0.19, 7_060)])
 def test_a_binary_layer_keeps_its_speed(chip, share, most):
     rng = np.random.default_rng(0)
     op = random_op(rng, Conv1b, 128, 128, 3, 4, True)
