@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "signwave.h"
+#include "kernels.h"
 
 #define MAX_WEIGHTS (1u << 16)      // of an operation that is made from its shape; they take less than MAX_RECORD bytes
 #define MAX_RECORD (300u << 10)
@@ -35,14 +35,6 @@ typedef struct {
     uint16_t cin, cout, taps, dilation; // cin counts in the first operation alone
     uint8_t shift_a, shift_b;
 } operation_t;
-
-typedef struct {
-    uint16_t opcode, shortcut;
-    uint32_t length;
-    uint16_t cin, cout, taps, dilation;
-    uint8_t shift_a, shift_b;
-    uint16_t zero;
-} record_t;
 
 // The input's rest, then noise; where it is extreme, words of 32 equal bits.
 typedef struct {
