@@ -63,7 +63,7 @@ static int32_t get_shape(const record_t *r, uint32_t left, shape_t *s) {
     } else if (op == DENSE_I8) {
         need += pad4(2 * cin) + 4 * cin + cout * cin - pad4(2 * cout);
     } else {
-        s->state_size = 4 + 4 * cin + pad4(2 * inputs);
+        s->state_size = 4 + 4 * cin + pad4(2 * s->span * cin);
         need = sizeof(record_t);
     }
     return r->length > left || r->length != need ? SW_ERR_RECORD : SW_OK;

@@ -502,12 +502,11 @@ void sw_dense_i8(const record_t *r, uint32_t span, uint32_t *position, void *val
 
 __attribute__((cold)) // small rather than fast
 void sw_sum_window(const record_t *r, uint32_t span, uint32_t *position, void *value) {
-    (void)span;
     uint32_t n = r->cin, p = *position;
     int32_t *sum = (int32_t *)(position + 1), *y = value;
     int16_t *slot = (int16_t *)(sum + n) + p * n;
     const int16_t *x = value;
-    *position = p + 1 == r->taps ? 0 : p + 1;
+    *position = p + 1 == span ? 0 : p + 1;
     for (uint32_t i = n; i-- > 0;) { // backwards: results are wider than what they replace
         int32_t v = x[i];
         sum[i] += v - slot[i];
