@@ -27,7 +27,8 @@ def ours(chip: str, inputs: int, outputs: int) -> float:
     zeros, weight = np.zeros(inputs, int), pack_outputs(rng.integers(0, 2, (1, inputs, outputs)))
     scale = rng.integers(1, 300, outputs)
     op = Conv1b(inputs, outputs, 1, 1, 8, 0, False, zeros, pack_bits(zeros), scale, scale, np.zeros(outputs, int), weight)
-    model = swm.Model({"name": "shape"}, [f"{i}" for i in range(outputs)], [0] * outputs, None, [op, SumWindow(outputs, outputs, 2)])
+    labels = [str(i) for i in range(outputs)]
+    model = swm.Model({"name": "shape"}, labels, [0] * outputs, None, [op, SumWindow(outputs, outputs, 2)])
     signs = rng.permuted(np.tile(np.where(np.arange(inputs) % 2, 1, -1), (FRAMES, 1)), axis=1)
     x = (signs * rng.integers(1, 9999, (FRAMES, inputs))).astype("<i2")
     return float(np.mean(count_model(chip, swm.encode(model), x.tobytes(), 2 * inputs).layers[0]))

@@ -1,4 +1,4 @@
-"""Speech without recordings: clips spoken by eSpeak NG in many voices, rates and pitches, offline.
+"""Speech without recordings: clips spoken by synthesizers in many voices, rates and pitches, offline.
 
     samples = synthesize("computer", "en-us+f1")                      # (sample,) int16 at 16 kHz
     synthesize_dataset("speech", ["yes", "no", "stop"], clips_per_label=300)
@@ -13,7 +13,7 @@ import json
 import os
 import queue
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,13 +27,13 @@ from export.format import write_atomically
 from kws.audio import RATE_HZ, resample, to_int16
 from kws.augment import coloured_noise
 from kws.data import SILENCE, SPLITS, UNKNOWN, check_label, sort_labels
-from kws.espeak import Speaker, SynthesisError, find
+from kws.espeak import SynthesisError
+from kws.synthesizers import KINDS, Espeak, Synthesizer, found
 
-SYNTHESIZER = "eSpeak NG"  # in the manifest's column source
+SYNTHESIZERS = tuple(kind.title for kind in KINDS.values())  # in the manifest's column source
+SYNTHESIZER = Espeak.title
 MIN_RATE_WPM, MAX_RATE_WPM = 80, 450
 MAX_PHRASE = 200
-# Sound effects and machines: nobody speaks to a device like that.
-_NOT_HUMAN = re.compile(r"AnxiousAndy|Demonic|Tweaky|.*Robot|robosoft.*|fast")
 _RECIPE_VERSION = 1
 
 # What is said around a device and is no command. Short everyday words of many sounds, one to three syllables.
@@ -77,29 +77,14 @@ class Utterance:
         return f"{self.label}/{self.speaker}_{self.index:05d}_{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.wav"
 
 
-def voices(language: str = "en") -> list[str]:
-    """Voices as `accent+variant`, such as `en-us+f1`, of all accents of a language. Raises SynthesisError."""
-    data = Path(find()[1])
-    codes = {path.name.lower() for path in data.glob("lang/**/*") if path.is_file()}
-    codes.discard("en-shaw")  # reads another alphabet
-    wanted = language.lower()
-    accents = {code for code in codes if code == wanted or code.startswith(wanted + "-")}
-    if not accents:
-        known = ", ".join(sorted({code.partition("-")[0] for code in codes}))
-        raise SynthesisError(f"eSpeak NG has no language '{language}'; choose one of {known}")
-    variants = [path.name for path in data.glob("voices/!v/*") if not _NOT_HUMAN.fullmatch(path.name)]
-    return [f"{accent}+{variant}" for accent in sorted(accents) for variant in sorted(variants)]
+def synthesizer_of(voice: str) -> str:
+    """The name of the synthesizer that has a voice.
 
-
-def speaker_of(voice: str) -> str:
-    """Whose voice it is: the variant, whatever the accent. Numbered versions of a name (klatt, klatt2) are one speaker.
-
-    >>> speaker_of("en-us+klatt3"), speaker_of("en+klatt"), speaker_of("en-us+f3"), speaker_of("en-us")
-    ('klatt', 'klatt', 'f3', 'default')
+    >>> synthesizer_of("en-us+f1"), synthesizer_of("flite:slt@106")
+    ('espeak', 'flite')
     """
-    variant = voice.partition("+")[2].casefold().replace(" ", "-") or "default"
-    name = variant.rstrip("0123456789")
-    return name if len(name) > 1 else variant
+    name, colon, _ = voice.partition(":")
+    return name if colon else Espeak.name
 
 
 def synthesize(
@@ -108,25 +93,26 @@ def synthesize(
     rate_wpm: int = 150,
     pitch: int = 50,
     pitch_range: int = 50,
-    speaker: Speaker | None = None,
+    synthesizer: Synthesizer | None = None,
 ) -> np.ndarray:
     """Speak a phrase: (sample,) int16 at 16 kHz, without the silence at its ends.
 
-    rate_wpm in words a minute (80 to 450), pitch and pitch_range from 0 to 100. Pass a running `speaker` for many
+    rate_wpm in words a minute (80 to 450), pitch and pitch_range from 0 to 100. Pass the voice's `synthesizer` for many
     phrases. Raises SynthesisError.
     """
     _check_request(phrase, rate_wpm, pitch, pitch_range)
-    if speaker is None:
-        with Speaker() as own:
+    if synthesizer is None:
+        (own,) = found([synthesizer_of(voice)]).values()
+        try:
             return synthesize(phrase, voice, rate_wpm, pitch, pitch_range, own)
-    _check_voice(voice)
-    spoken = np.frombuffer(speaker.say(phrase, voice, rate_wpm, pitch, pitch_range), dtype=np.int16)
-    level = np.abs(spoken.astype(np.float32) / 32768)
+        finally:
+            own.close()
+    spoken, rate_hz = synthesizer.say(phrase, voice, rate_wpm, pitch, pitch_range)
+    level = np.abs(spoken)
     loud = np.flatnonzero(level > 0.01 * level.max(initial=0.0))
     if len(loud) == 0 or level.max() < 0.003:
         raise SynthesisError(f"phrase '{phrase}': voice '{voice}' says nothing; write it in letters of that language")
-    spoken = spoken[loud[0] : loud[-1] + 1]
-    return to_int16(resample(spoken.astype(np.float32) / 32768, speaker.rate_hz, RATE_HZ))
+    return to_int16(resample(spoken[loud[0] : loud[-1] + 1], rate_hz, RATE_HZ))
 
 
 def _check_request(phrase: str, rate_wpm: int, pitch: int, pitch_range: int) -> None:
@@ -139,14 +125,6 @@ def _check_request(phrase: str, rate_wpm: int, pitch: int, pitch_range: int) -> 
     for name, value in (("pitch", pitch), ("pitch range", pitch_range)):
         if not 0 <= value <= 100:
             raise SynthesisError(f"{name} {value} is outside 0 to 100")
-
-
-def _check_voice(voice: str) -> None:
-    # The library silently takes its default where a variant does not exist.
-    variant = voice.partition("+")[2]
-    folder = Path(find()[1]) / "voices" / "!v"
-    if variant and variant not in {path.name for path in folder.iterdir()}:
-        raise SynthesisError(f"voice '{voice}': there is no variant '{variant}'; kws.synthesize.voices() lists them")
 
 
 # --- Data sets ---------------------------------------------------------------------------------------------------
@@ -162,21 +140,25 @@ def synthesize_dataset(
     progress: bool = True,
     seconds: float = 1.0,
     language: str = "en",
+    synthesizers: Sequence[str] = (),
+    piper: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write `label/*.wav` and `manifest.csv` for load_folder; returns the folder.
 
     labels: words, or {label: phrases that mean it}. unknown_words: spoken as `_unknown_` (None: a list of everyday
     words; empty: no such label). silence: also write `_silence_` clips of coloured noise. No speaker is in two splits.
+    synthesizers: names, such as ("espeak", "flite"); none: all that are installed. piper: a folder of Piper's voices.
     Clips that are there already are kept, so an interrupted run goes on where it was; other files are not touched.
     Raises SynthesisError, DataError.
     """
     root = Path(root)
-    plan = _plan(labels, clips_per_label, seed, unknown_words, silence, seconds, language)
+    speaking = found(synthesizers, piper)
+    plan = _plan(labels, clips_per_label, seed, unknown_words, silence, seconds, language, speaking)
     todo = [utterance for utterance in plan if not (root / utterance.path).exists()]
     try:
         for label in {utterance.label for utterance in plan}:
             (root / label).mkdir(parents=True, exist_ok=True)
-        _make_all(root, todo, progress)
+        _make_all(root, todo, progress, lambda: found(list(speaking), piper))
         _write_manifest(root / "manifest.csv", plan)
     except OSError as error:
         raise SynthesisError(f"{root}: cannot be written ({error}); free some space or choose another folder") from None
@@ -191,6 +173,7 @@ def _plan(
     silence: bool,
     seconds: float,
     language: str,
+    synthesizers: Mapping[str, Synthesizer],
 ) -> list[Utterance]:
     """All recipes, each drawn from (seed, label, index) alone: more clips leave the first ones as they are."""
     if clips_per_label < len(SPLITS):
@@ -214,7 +197,10 @@ def _plan(
             _check_request(phrase, MIN_RATE_WPM, 0, 0)
     if silence:
         phrases[SILENCE] = [""]
-    by_split = _voices_by_split(language, seed)
+    speakers = {name: each.speakers(language) for name, each in synthesizers.items()}
+    by_split = [_voices_by_split(of, seed) for of in speakers.values() if of]
+    if not by_split:
+        raise SynthesisError(f"none of {', '.join(speakers)} speaks language '{language}'; add espeak")
     return [
         _draw(label, index, phrases[label], by_split, seed, seconds)
         for label in sort_labels(phrases)
@@ -222,12 +208,11 @@ def _plan(
     ]
 
 
-def _voices_by_split(language: str, seed: int) -> dict[str, dict[str, list[str]]]:
-    """{split: {speaker: voices}}: 80 / 10 / 10 percent of the speakers."""
-    voices_of: dict[str, list[str]] = {}
-    for voice in voices(language):
-        voices_of.setdefault(speaker_of(voice), []).append(voice)
+def _voices_by_split(voices_of: Mapping[str, list[str]], seed: int) -> dict[str, dict[str, list[str]]]:
+    """{split: {speaker: voices}}: 80 / 10 / 10 percent of a synthesizer's speakers."""
     speakers = sorted(voices_of)
+    if len(speakers) < len(SPLITS):
+        raise SynthesisError(f"{len(speakers)} speakers ({', '.join(speakers)}) are too few: the three splits need one each")
     np.random.default_rng([seed, 1]).shuffle(speakers)
     share = max(1, len(speakers) // 10)
     parts = {"train": speakers[2 * share :], "val": speakers[:share], "test": speakers[share : 2 * share]}
@@ -235,14 +220,17 @@ def _voices_by_split(language: str, seed: int) -> dict[str, dict[str, list[str]]
 
 
 def _draw(
-    label: str, index: int, phrases: Sequence[str], by_split: dict[str, dict[str, list[str]]], seed: int, seconds: float
+    label: str, index: int, phrases: Sequence[str], by_synthesizer: Sequence[dict[str, dict]], seed: int, seconds: float
 ) -> Utterance:
+    """`by_synthesizer`: {split: {speaker: voices}} of each; they take turns by lot."""
     split = {1: "val", 2: "test"}.get(index % 10, "train")
     digest = hashlib.sha256(json.dumps([seed, label, index]).encode()).digest()
     rng = np.random.default_rng(list(digest[:16]))
     own_seed = int(rng.integers(2**31))
     if label == SILENCE:
         return Utterance(label, index, split, "noise", seconds, seed=own_seed)
+    # Not drawn from rng: what eSpeak NG speaks is the same, whatever else is installed.
+    by_split = by_synthesizer[int.from_bytes(digest[16:20], "little") % len(by_synthesizer)]
     speaker = str(rng.choice(list(by_split[split])))
     return Utterance(
         label,
@@ -259,18 +247,18 @@ def _draw(
     )
 
 
-def _make_all(root: Path, todo: list[Utterance], progress: bool) -> None:
+def _make_all(root: Path, todo: list[Utterance], progress: bool, open_synthesizers: Callable[[], dict]) -> None:
     workers = max(1, min(8, os.cpu_count() or 1, len(todo)))
-    speakers: queue.SimpleQueue[Speaker] = queue.SimpleQueue()
+    sets: queue.SimpleQueue[dict[str, Synthesizer]] = queue.SimpleQueue()
     for _ in range(workers):
-        speakers.put(Speaker())
+        sets.put(open_synthesizers())
 
     def make(utterance: Utterance) -> None:
-        speaker = speakers.get()
+        synthesizers = sets.get()
         try:
-            write_atomically(root / utterance.path, _wav(_render(utterance, speaker)))
+            write_atomically(root / utterance.path, _wav(_render(utterance, synthesizers)))
         finally:
-            speakers.put(speaker)
+            sets.put(synthesizers)
 
     pool = ThreadPoolExecutor(workers)
     try:
@@ -280,17 +268,18 @@ def _make_all(root: Path, todo: list[Utterance], progress: bool) -> None:
             pass
     finally:
         pool.shutdown(cancel_futures=True)
-        while not speakers.empty():
-            speakers.get().close()
+        while not sets.empty():
+            for synthesizer in sets.get().values():
+                synthesizer.close()
 
 
-def _render(utterance: Utterance, speaker: Speaker) -> np.ndarray:
+def _render(utterance: Utterance, synthesizers: Mapping[str, Synthesizer]) -> np.ndarray:
     """Speech at a random place and level over a faint hiss; (sample,) int16."""
     rng = np.random.default_rng(utterance.seed)
     n = round(utterance.seconds * RATE_HZ)
     if not utterance.phrase:
         return to_int16(coloured_noise(n, rng) * 10 ** (rng.uniform(-75, -25) / 20))
-    spoken = _fitting(utterance, n, speaker).astype(np.float32) / 32768
+    spoken = _fitting(utterance, n, synthesizers[synthesizer_of(utterance.voice)]).astype(np.float32) / 32768
     spoken *= 10 ** (rng.uniform(-18, -1) / 20) / np.abs(spoken).max()
     clip = coloured_noise(n, rng) * np.float32(10 ** (rng.uniform(-80, -50) / 20))
     start = int(rng.integers(n - len(spoken) + 1))
@@ -298,12 +287,12 @@ def _render(utterance: Utterance, speaker: Speaker) -> np.ndarray:
     return to_int16(clip)
 
 
-def _fitting(utterance: Utterance, n: int, speaker: Speaker) -> np.ndarray:
+def _fitting(utterance: Utterance, n: int, synthesizer: Synthesizer) -> np.ndarray:
     """Spoken faster where it would not fit into n samples."""
     rate_wpm = utterance.rate_wpm
     while True:
         spoken = synthesize(
-            utterance.phrase, utterance.voice, rate_wpm, utterance.pitch, utterance.pitch_range, speaker
+            utterance.phrase, utterance.voice, rate_wpm, utterance.pitch, utterance.pitch_range, synthesizer
         )
         if len(spoken) <= n:
             return spoken
@@ -327,7 +316,7 @@ def _write_manifest(path: Path, plan: Sequence[Utterance]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, "pitch_range"])
     for u in plan:
-        source = SYNTHESIZER if u.phrase else "coloured noise"
+        source = KINDS[synthesizer_of(u.voice)].title if u.phrase else "coloured noise"
         row = [u.path, u.label, u.speaker, u.split, u.seconds, source, u.phrase, u.voice, u.rate_wpm, u.pitch]
         writer.writerow([*row, u.pitch_range])
     write_atomically(path, text.getvalue().encode("utf-8"))
