@@ -18,7 +18,7 @@ import threading
 from typing import Any
 
 TIMEOUT_S = 20
-_RETRIEVAL, _DONT_EXIT, _UTF8 = 2, 0x8000, 1
+_RETRIEVAL, _DONT_EXIT, _UTF8, _PHONEMES = 2, 0x8000, 1, 0x100
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _SAMPLES_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _REPLY = struct.Struct("<ii")  # status, bytes that follow: samples where status is 0, else a message
@@ -50,9 +50,18 @@ class Speaker:
     def say(self, phrase: str, voice: str, rate_wpm: int = 150, pitch: int = 50, pitch_range: int = 50) -> bytes:
         """Speak: samples as native int16 bytes. Rate in words a minute, pitch and range from 0 to 100.
 
-        Raises SynthesisError where the voice does not exist, or the library crashes or hangs.
+        A phrase in double brackets is phonemes, as `phonemes` gives them. Raises SynthesisError where the voice does not exist,
+        or the library crashes or hangs.
         """
-        request = {"phrase": phrase, "voice": voice, "rate": rate_wpm, "pitch": pitch, "range": pitch_range}
+        return self._ask({"phrase": phrase, "voice": voice, "rate": rate_wpm, "pitch": pitch, "range": pitch_range})
+
+    def phonemes(self, phrase: str, voice: str) -> list[list[str]]:
+        """The phonemes of each word of a phrase, by eSpeak's names; a stressed one begins with ' or a comma."""
+        spoken = self._ask({"phrase": phrase, "voice": voice, "phonemes": True}).decode()
+        return [word.split("|") for word in spoken.split()]
+
+    def _ask(self, request: dict[str, Any]) -> bytes:
+        phrase, voice = request["phrase"], request["voice"]
         if self._process is None or self._process.poll() is not None:
             self._start()
         process = self._process
@@ -108,6 +117,8 @@ class _Library:
             raise RuntimeError("eSpeak NG does not find its data")
         self._lib.espeak_Synth.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int]
         self._lib.espeak_Synth.argtypes += [ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p]
+        self._lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        self._lib.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
         self._chunks: list[bytes] = []
         self._callback = _SAMPLES_CALLBACK(self._collect)  # kept: C holds no reference
         self._lib.espeak_SetSynthCallback(self._callback)
@@ -121,14 +132,23 @@ class _Library:
         self._lib.espeak_ng_SetRandSeed(ctypes.c_long(1))  # the library seeds its breath and flutter with the time
         if self._lib.espeak_SetVoiceByName(request["voice"].encode()) != 0:
             return 1, b"eSpeak NG has no such voice"
+        if request.get("phonemes"):
+            return 0, self._phonemes(request["phrase"])
         for parameter, value in ((_RATE, "rate"), (_PITCH, "pitch"), (_RANGE, "range")):
             self._lib.espeak_SetParameter(parameter, int(request[value]), 0)
         self._lib.espeak_SetParameter(_VOLUME, 70, 0)  # some voices saturate at 100
         text = request["phrase"].encode()
-        if self._lib.espeak_Synth(text, len(text) + 1, 0, 1, 0, _UTF8, None, None) != 0:
+        flags = _UTF8 | (_PHONEMES if text.startswith(b"[[") else 0)
+        if self._lib.espeak_Synth(text, len(text) + 1, 0, 1, 0, flags, None, None) != 0:
             return 1, b"eSpeak NG refuses the phrase"
         self._lib.espeak_Synchronize()
         return 0, b"".join(self._chunks)
+
+    def _phonemes(self, phrase: str) -> bytes:
+        text, clauses = ctypes.c_char_p(phrase.encode()), []
+        while text.value:  # the library moves the pointer on, clause by clause, and to NULL in the end
+            clauses.append(self._lib.espeak_TextToPhonemes(ctypes.byref(text), _UTF8, ord("|") << 8) or b"")
+        return b" ".join(clauses)
 
 
 def _serve(library_path: str, data_path: str) -> None:

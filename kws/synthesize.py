@@ -100,7 +100,7 @@ def synthesize(
     rate_wpm in words a minute (80 to 450), pitch and pitch_range from 0 to 100. Pass the voice's `synthesizer` for many
     phrases. Raises SynthesisError.
     """
-    _check_request(phrase, rate_wpm, pitch, pitch_range)
+    check_request(phrase, rate_wpm, pitch, pitch_range)
     if synthesizer is None:
         (own,) = found([synthesizer_of(voice)]).values()
         try:
@@ -115,7 +115,7 @@ def synthesize(
     return to_int16(resample(spoken[loud[0] : loud[-1] + 1], rate_hz, RATE_HZ))
 
 
-def _check_request(phrase: str, rate_wpm: int, pitch: int, pitch_range: int) -> None:
+def check_request(phrase: str, rate_wpm: int, pitch: int, pitch_range: int) -> None:
     if not any(character.isalnum() for character in phrase):
         raise SynthesisError(f"phrase '{phrase}' cannot be spoken: it has no letters or digits")
     if len(phrase) > MAX_PHRASE or "\0" in phrase:
@@ -158,7 +158,7 @@ def synthesize_dataset(
     try:
         for label in {utterance.label for utterance in plan}:
             (root / label).mkdir(parents=True, exist_ok=True)
-        _make_all(root, todo, progress, lambda: found(list(speaking), piper))
+        make_all(root, todo, _render, progress, lambda: found(list(speaking), piper))
         _write_manifest(root / "manifest.csv", plan)
     except OSError as error:
         raise SynthesisError(f"{root}: cannot be written ({error}); free some space or choose another folder") from None
@@ -194,21 +194,21 @@ def _plan(
         phrases.setdefault(UNKNOWN, unknown)
     for spoken in phrases.values():
         for phrase in spoken:
-            _check_request(phrase, MIN_RATE_WPM, 0, 0)
+            check_request(phrase, MIN_RATE_WPM, 0, 0)
     if silence:
         phrases[SILENCE] = [""]
     speakers = {name: each.speakers(language) for name, each in synthesizers.items()}
-    by_split = [_voices_by_split(of, seed) for of in speakers.values() if of]
+    by_split = [voices_by_split(of, seed) for of in speakers.values() if of]
     if not by_split:
         raise SynthesisError(f"none of {', '.join(speakers)} speaks language '{language}'; add espeak")
     return [
-        _draw(label, index, phrases[label], by_split, seed, seconds)
+        draw(label, index, phrases[label], by_split, seed, seconds)
         for label in sort_labels(phrases)
         for index in range(clips_per_label)
     ]
 
 
-def _voices_by_split(voices_of: Mapping[str, list[str]], seed: int) -> dict[str, dict[str, list[str]]]:
+def voices_by_split(voices_of: Mapping[str, list[str]], seed: int) -> dict[str, dict[str, list[str]]]:
     """{split: {speaker: voices}}: 80 / 10 / 10 percent of a synthesizer's speakers."""
     speakers = sorted(voices_of)
     if len(speakers) < len(SPLITS):
@@ -219,7 +219,7 @@ def _voices_by_split(voices_of: Mapping[str, list[str]], seed: int) -> dict[str,
     return {split: {name: voices_of[name] for name in sorted(names)} for split, names in parts.items()}
 
 
-def _draw(
+def draw(
     label: str, index: int, phrases: Sequence[str], by_synthesizer: Sequence[dict[str, dict]], seed: int, seconds: float
 ) -> Utterance:
     """`by_synthesizer`: {split: {speaker: voices}} of each; they take turns by lot."""
@@ -247,7 +247,14 @@ def _draw(
     )
 
 
-def _make_all(root: Path, todo: list[Utterance], progress: bool, open_synthesizers: Callable[[], dict]) -> None:
+def make_all(
+    root: Path,
+    todo: Sequence[Utterance],
+    render: Callable[[Utterance, Mapping[str, Synthesizer]], np.ndarray],
+    progress: bool,
+    open_synthesizers: Callable[[], dict[str, Synthesizer]],
+) -> None:
+    """Write the sound files of some recipes, several at a time, each by its own set of synthesizers."""
     workers = max(1, min(8, os.cpu_count() or 1, len(todo)))
     sets: queue.SimpleQueue[dict[str, Synthesizer]] = queue.SimpleQueue()
     for _ in range(workers):
@@ -256,7 +263,7 @@ def _make_all(root: Path, todo: list[Utterance], progress: bool, open_synthesize
     def make(utterance: Utterance) -> None:
         synthesizers = sets.get()
         try:
-            write_atomically(root / utterance.path, _wav(_render(utterance, synthesizers)))
+            write_atomically(root / utterance.path, _wav(render(utterance, synthesizers)))
         finally:
             sets.put(synthesizers)
 
@@ -279,7 +286,7 @@ def _render(utterance: Utterance, synthesizers: Mapping[str, Synthesizer]) -> np
     n = round(utterance.seconds * RATE_HZ)
     if not utterance.phrase:
         return to_int16(coloured_noise(n, rng) * 10 ** (rng.uniform(-75, -25) / 20))
-    spoken = _fitting(utterance, n, synthesizers[synthesizer_of(utterance.voice)]).astype(np.float32) / 32768
+    spoken = fitting(utterance, n, synthesizers[synthesizer_of(utterance.voice)]).astype(np.float32) / 32768
     spoken *= 10 ** (rng.uniform(-18, -1) / 20) / np.abs(spoken).max()
     clip = coloured_noise(n, rng) * np.float32(10 ** (rng.uniform(-80, -50) / 20))
     start = int(rng.integers(n - len(spoken) + 1))
@@ -287,7 +294,7 @@ def _render(utterance: Utterance, synthesizers: Mapping[str, Synthesizer]) -> np
     return to_int16(clip)
 
 
-def _fitting(utterance: Utterance, n: int, synthesizer: Synthesizer) -> np.ndarray:
+def fitting(utterance: Utterance, n: int, synthesizer: Synthesizer) -> np.ndarray:
     """Spoken faster where it would not fit into n samples."""
     rate_wpm = utterance.rate_wpm
     while True:

@@ -6,44 +6,51 @@ import pytest
 import kws.synthesize
 from kws.data import load_folder
 from kws.espeak import Speaker
-from kws.synthesize import SynthesisError, speaker_of, synthesize, synthesize_dataset, voices
+from kws.synthesize import SynthesisError, synthesize, synthesize_dataset
+from kws.synthesizers import Espeak, speaker_of, voices
+
+ESPEAK = ("espeak",)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("speech")
-    return synthesize_dataset(root, {"on": ["on", "switch on"], "stop": ["stop"]}, 20, seed=3, progress=False)
+    labels = {"on": ["on", "switch on"], "stop": ["stop"]}
+    return synthesize_dataset(root, labels, 20, seed=3, progress=False, synthesizers=ESPEAK)
+
+
+@pytest.fixture(scope="module")
+def espeak():
+    speaker = Espeak()
+    yield speaker
+    speaker.close()
 
 
 def contents(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.*")}
 
 
-def test_a_phrase_becomes_sound_the_same_every_time():
+def test_a_phrase_becomes_sound_the_same_every_time(espeak):
     first = synthesize("computer", "en-us+f1")
-    with Speaker() as speaker:
-        synthesize("something else", "en+whisper", speaker=speaker)
-        again = synthesize("computer", "en-us+f1", speaker=speaker)
+    synthesize("something else", "en+whisper", synthesizer=espeak)
+    again = synthesize("computer", "en-us+f1", synthesizer=espeak)
     assert first.dtype == np.int16 and 4000 < len(first) < 20000 and np.abs(first).max() > 1000
     assert np.array_equal(first, again)
 
 
-def test_rate_pitch_and_voice_are_heard():
-    with Speaker() as speaker:
-        assert len(synthesize("computer", rate_wpm=300, speaker=speaker)) < 0.7 * len(
-            synthesize("computer", rate_wpm=120, speaker=speaker)
-        )
-        sounds = [synthesize("go", voice, pitch=p, speaker=speaker) for voice in ("en-us", "en-us+m3") for p in (20, 80)]
+def test_rate_pitch_and_voice_are_heard(espeak):
+    fast, slow = (synthesize("computer", rate_wpm=rate, synthesizer=espeak) for rate in (300, 120))
+    assert len(fast) < 0.7 * len(slow)
+    sounds = [synthesize("go", voice, pitch=p, synthesizer=espeak) for voice in ("en-us", "en-us+m3") for p in (20, 80)]
     assert len({sound.tobytes() for sound in sounds}) == 4
 
 
-def test_there_are_many_voices_and_they_can_be_spoken():
+def test_there_are_many_voices_and_they_can_be_spoken(espeak):
     english = voices()
     assert len(english) > 300 and len({speaker_of(voice) for voice in english}) > 50
     assert voices("de") and not any("robo" in voice.lower() for voice in english)
-    with Speaker() as speaker:
-        for accent in sorted({voice.partition("+")[0] for voice in english}):
-            assert synthesize("yes", f"{accent}+Mr serious", speaker=speaker).any()
+    for accent in sorted({voice.partition("+")[0] for voice in english}):
+        assert synthesize("yes", f"{accent}+Mr serious", synthesizer=espeak).any()
 
 
 @pytest.mark.parametrize(
@@ -85,6 +92,7 @@ def test_clips_are_one_second_and_differ(folder):
 
 def test_an_interrupted_run_resumes_to_the_same_files(folder, tmp_path, monkeypatch):
     arguments = {"labels": {"on": ["on", "switch on"], "stop": ["stop"]}, "clips_per_label": 20, "seed": 3}
+    arguments |= {"synthesizers": ESPEAK}
     made, render = [], kws.synthesize._render
 
     def stop_halfway(utterance, speaker):
@@ -105,17 +113,17 @@ def test_an_interrupted_run_resumes_to_the_same_files(folder, tmp_path, monkeypa
     assert len(made) <= 80 + 8
 
 
-def test_more_clips_leave_the_first_as_they_are():
-    few, many = (kws.synthesize._plan(["on"], n, 0, None, True, 1.0, "en") for n in (10, 30))
+def test_more_clips_leave_the_first_as_they_are(espeak):
+    few, many = (kws.synthesize._plan(["on"], n, 0, None, True, 1.0, "en", {"espeak": espeak}) for n in (10, 30))
     assert {u.path for u in few} < {u.path for u in many}
 
 
-def test_long_phrases_are_spoken_faster_or_refused(tmp_path):
-    plan = kws.synthesize._plan({"long": ["turn the kitchen light on"]}, 3, 0, [], False, 1.0, "en")
-    with Speaker() as speaker:
-        assert kws.synthesize._render(plan[0], speaker).shape == (16000,)
+def test_long_phrases_are_spoken_faster_or_refused(tmp_path, espeak):
+    plan = kws.synthesize._plan({"long": ["turn the kitchen light on"]}, 3, 0, [], False, 1.0, "en", {"espeak": espeak})
+    assert kws.synthesize._render(plan[0], {"espeak": espeak}).shape == (16000,)
     with pytest.raises(SynthesisError, match="choose longer clips"):
-        synthesize_dataset(tmp_path, {"long": ["one two three four five six seven eight nine ten eleven"]}, 3, progress=False)
+        long = {"long": ["one two three four five six seven eight nine ten eleven"]}
+        synthesize_dataset(tmp_path, long, 3, progress=False, synthesizers=ESPEAK)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +132,7 @@ def test_long_phrases_are_spoken_faster_or_refused(tmp_path):
 )
 def test_labels_that_cannot_be_made(tmp_path, labels, message):
     with pytest.raises(SynthesisError, match=message):
-        synthesize_dataset(tmp_path, labels, 3, progress=False)
+        synthesize_dataset(tmp_path, labels, 3, progress=False, synthesizers=ESPEAK)
 
 
 def test_non_latin_labels_are_folders_too(tmp_path):
@@ -138,7 +146,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr("export.format.os.replace", full)
     with pytest.raises(SynthesisError, match="No space left"):
-        synthesize_dataset(tmp_path, ["on"], 3, progress=False)
+        synthesize_dataset(tmp_path, ["on"], 3, progress=False, synthesizers=ESPEAK)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
