@@ -4,10 +4,10 @@
 
 `batches(epoch, generator)` yields the batches of one epoch (tensors, or tuples, lists, dicts of them); `batches.steps`, if there,
 says how many. `loss(model, batch)` is the scalar to lower, `validate(model)` the figure to raise (percent). Started with
-`torchrun` it trains data-parallel: every process runs the same `batches` and takes its share.
+`torchrun` it trains data-parallel: every process runs the same `batches` and takes its share, or, where making a batch costs,
+asks `batches.part(epoch, generator, rank, world)` for its share alone.
 """
 
-import atexit
 import io
 import itertools
 import json
@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-import torch.distributed as dist
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from bnn.binarize import set_temperature
 from bnn.layers import Precision, clip_latent, set_precision
+from bnn.processes import Processes
+from bnn.progress import Display, Pace, curves_png
 from bnn.stages import Stage, check_stages, reestimate_batch_norm
 
 CHECKPOINT, METRICS, FINAL = "checkpoint.pt", "metrics.jsonl", "model.safetensors"
@@ -98,12 +97,12 @@ def fit(
     learns too. Raises TrainingError where training cannot go on, Interrupted on Ctrl-C: the same call then resumes exactly.
     """
     check_stages(stages)
-    processes = _Processes(device)
+    processes = Processes(device)
     processes.connect()
     trainer = _Trainer(model, batches, loss, validate, processes, amp, seed, Path(run_dir), on_stage)
     settings = {"stages": [_plain(stage) for stage in stages], "seed": seed, "config": _plain(config or {})}
     state = trainer.open_run(settings, resume)
-    with _Display(progress and processes.main, sum(stage.epochs for stage in stages)) as display:
+    with Display(progress and processes.main, sum(stage.epochs for stage in stages)) as display:
         try:
             if state.final is None:
                 _train_stages(trainer, stages, state, patience, display)
@@ -117,7 +116,7 @@ def fit(
     return FitResult(trainer.run_dir, state.results, state.final, state.history)
 
 
-def _train_stages(trainer: "_Trainer", stages: Sequence[Stage], state: _State, patience: int | None, display: "_Display") -> None:
+def _train_stages(trainer: "_Trainer", stages: Sequence[Stage], state: _State, patience: int | None, display: Display) -> None:
     """The loop itself: every stage, every epoch; `state` says where to begin and is kept up to date."""
     for number, stage in list(enumerate(stages))[state.stage :]:
         state.stage = number
@@ -125,15 +124,17 @@ def _train_stages(trainer: "_Trainer", stages: Sequence[Stage], state: _State, p
         while state.epoch < stage.epochs and (patience is None or state.stale < patience):
             started = time.perf_counter()
             mean_loss = trainer.train_epoch(stage, state, display)
+            pace = trainer.pace.row()
             value = trainer.validate()
             state.epoch, state.total, state.stale = state.epoch + 1, state.total + 1, state.stale + 1
             if state.best is None or value > state.best["value"]:
                 state.best, state.stale = {"value": value, **trainer.weights()}, 0
             row = {"stage": stage.name, "epoch": state.epoch, "loss": mean_loss, "val": value}
-            row |= {"lr": trainer.learning_rate, "seconds": round(time.perf_counter() - started, 3)}
+            row |= {"lr": trainer.learning_rate, "seconds": round(time.perf_counter() - started, 3), **pace}
             trainer.log(row, state)
             trainer.save_checkpoint(state)
-            display.epoch_done(stage, state, row)
+            display.epoch_done(stage, row, state.best["value"], state.total)
+        display.stage_done(stage, trainer.pace)
         trainer.load_weights(state.best)  # the stage ends where it was best
         state.results[stage.name] = state.best["value"]
         if stage is stages[-1]:
@@ -154,7 +155,7 @@ class _Trainer:
         batches: Callable[[int, torch.Generator], Iterable[Any]],
         loss: Callable[[nn.Module, Any], Tensor],
         validate: Callable[[nn.Module], float],
-        processes: "_Processes",
+        processes: Processes,
         amp: str | None,
         seed: int,
         run_dir: Path,
@@ -170,6 +171,7 @@ class _Trainer:
         self.pending_optimizer: dict[str, Any] | None = None  # from a checkpoint, for the stage it was made in
         self.settings = ""  # what the run was begun with, as JSON
         self.learning_rate = 0.0
+        self.pace = Pace()
         model.to(self.device)
         self.loss_module.to(self.device)
 
@@ -179,6 +181,7 @@ class _Trainer:
         return [p for m in (self.model, self.loss_module) for p in m.parameters() if p.requires_grad]
 
     def begin_stage(self, stage: Stage) -> None:
+        self.pace = Pace()
         set_precision(self.model, stage.precision)
         if self.on_stage is not None:
             self.on_stage(stage)
@@ -188,13 +191,13 @@ class _Trainer:
             self.optimizer.load_state_dict(self.pending_optimizer)
             self.pending_optimizer = None
 
-    def train_epoch(self, stage: Stage, state: _State, display: "_Display") -> float:
+    def train_epoch(self, stage: Stage, state: _State, display: Display) -> float:
         """One pass over the batches of this epoch; the mean loss."""
         set_temperature(self.model, stage.temperature_at(state.epoch))
         self.model.train()
         parameters, sum_of_losses, step = self.parameters(), torch.zeros((), device=self.device), 0
         steps = self.steps
-        for step, batch in enumerate(self.share(state.total), 1):
+        for step, batch in enumerate(self.pace.over(self.share(state.total)), 1):
             # Without a known number of steps the rate stays at its mid-epoch value.
             done = min(1.0, (step - 0.5) / steps) if steps else 0.5
             self.learning_rate = stage.learning_rate_at((state.epoch + done) / stage.epochs)
@@ -210,7 +213,7 @@ class _Trainer:
             if stage.clip is not None:
                 clip_latent(self.model, stage.clip)
             sum_of_losses += value.detach()
-            display.step(stage, state, step, steps)
+            display.step(stage, state.epoch + 1, step, steps)
         if step == 0:
             raise TrainingError(f"batches({state.total}) gave no batch for each process: is there less data than one batch?")
         mean = self.processes.mean(sum_of_losses / step)
@@ -229,7 +232,7 @@ class _Trainer:
     def share(self, epoch: int) -> Iterator[Any]:
         """This process's batches of an epoch; the order depends on seed and epoch alone."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return self.processes.share(self.batches(epoch, generator))
+        return self.processes.share(self.batches, epoch, generator)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.amp_type, enabled=self.amp_type is not None)
@@ -333,111 +336,7 @@ class _Trainer:
 
     def draw(self, state: _State) -> None:
         if self.processes.main:
-            draw_curves(state.history, self.run_dir / "curves.png")
-
-
-class _Processes:
-    """One process, or those that torchrun has started: rank 0 writes and validates, gradients are averaged.
-
-    The gradients are averaged here rather than by a wrapper round the model, so that a loss may call any of its methods.
-    """
-
-    def __init__(self, device: str) -> None:
-        self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-        if device == "auto":
-            device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
-        self.main, self.many = self.rank == 0, self.world > 1
-
-    def connect(self) -> None:
-        """Meet the others, once in the life of the process: torchrun's meeting point serves no second time."""
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
-        if self.many and not dist.is_initialized():
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-            atexit.register(dist.destroy_process_group)
-
-    def share(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Every world-th batch; an incomplete last round is left out, since all must take equally many steps."""
-        if not self.many:
-            return iter(batches)
-        source = iter(batches)
-        rounds = iter(lambda: list(itertools.islice(source, self.world)), [])
-        return (batch[self.rank] for batch in rounds if len(batch) == self.world)
-
-    def average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        if self.many:
-            grads = [p.grad for p in parameters if p.grad is not None]
-            flat = torch.cat([g.flatten() for g in grads])
-            dist.all_reduce(flat)
-            flat /= self.world
-            for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-                grad.copy_(part.view_as(grad))
-
-    def broadcast(self, *modules: nn.Module) -> None:
-        if self.many:
-            for module in modules:
-                for tensor in module.state_dict().values():
-                    dist.broadcast(tensor, 0)
-
-    def mean(self, value: Tensor) -> float:
-        if self.many:
-            dist.all_reduce(value)
-        return value.item() / self.world
-
-    def from_main(self, value: float) -> float:
-        if not self.many:
-            return value
-        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
-        dist.broadcast(shared, 0)
-        return shared.item()
-
-    def gather(self, value: Any) -> list[Any]:
-        if not self.many:
-            return [value]
-        values: list[Any] = [None] * self.world
-        dist.all_gather_object(values, value)
-        return values
-
-    def wait(self) -> None:
-        if self.many:
-            dist.barrier()
-
-
-class _Display:
-    """Progress on standard error: a bar within the epoch where that is a terminal, a line an epoch everywhere."""
-
-    def __init__(self, enabled: bool, epochs: int) -> None:
-        self.enabled, self.epochs, self.started, self.trained = enabled, epochs, time.perf_counter(), 0
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.live = enabled and self.console.is_terminal
-        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.live, refresh_per_second=2)
-        self.task = self.bar.add_task("", total=None)
-
-    def __enter__(self) -> "_Display":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-
-    def step(self, stage: Stage, state: _State, step: int, steps: int | None) -> None:
-        if self.live:
-            text = f"{stage.name} {state.epoch + 1}/{stage.epochs}"
-            self.bar.update(self.task, description=text, completed=step, total=steps)
-
-    def epoch_done(self, stage: Stage, state: _State, row: dict[str, Any]) -> None:
-        self.trained += 1
-        left = (time.perf_counter() - self.started) / self.trained * (self.epochs - state.total)
-        self.say(
-            f"{stage.name} {state.epoch}/{stage.epochs}  loss {row['loss']:.4f}  val {row['val']:.2f} "
-            f"(best {state.best['value']:.2f})  {row['seconds']:.1f} s  at most {left / 60:.0f} min left"
-        )
-
-    def say(self, text: str, always: bool = False) -> None:
-        if self.enabled or always:
-            self.console.print(text, markup=False)
+            _write(self.run_dir / "curves.png", curves_png(state.history))
 
 
 def seed_everything(seed: int) -> None:
@@ -469,31 +368,6 @@ def _set_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(words.tolist()), spare))
 
 
-def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
-    """Loss and validation over the epochs as a PNG, one shade a stage; `history` is the rows of metrics.jsonl."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    epochs = range(1, len(history) + 1)
-    upper.plot(epochs, [row["loss"] for row in history], color="tab:red")
-    lower.plot(epochs, [row["val"] for row in history], color="tab:blue")
-    upper.set_ylabel("training loss")
-    lower.set(ylabel="validation", xlabel="epoch")
-    begin = 0
-    for i, (name, rows) in enumerate(itertools.groupby(history, key=lambda row: row["stage"])):
-        end = begin + len(list(rows))
-        for axes in (upper, lower):
-            axes.axvspan(begin + 0.5, end + 0.5, color="0.5", alpha=0.2 if i % 2 else 0.08, linewidth=0)
-        upper.text((begin + end + 1) / 2, 1.01, name, transform=upper.get_xaxis_transform(), ha="center", fontsize=8)
-        begin = end
-    png = io.BytesIO()
-    canvas.print_png(png)
-    _write(path, png.getbuffer())
-
-
 def _write(path: Path, content: bytes | memoryview) -> None:
     """Write the whole file or nothing."""
     temporary = path.with_name(path.name + ".part")
@@ -515,7 +389,8 @@ def _amp_type(amp: str | None, device: torch.device) -> torch.dtype | None:
 
 def _to(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
+        # From pinned memory a copy runs beside the computation.
+        return (batch.pin_memory() if device.type == "cuda" else batch).to(device, non_blocking=True)
     if isinstance(batch, dict):
         return {key: _to(value, device) for key, value in batch.items()}
     return type(batch)(_to(value, device) for value in batch) if isinstance(batch, list | tuple) else batch

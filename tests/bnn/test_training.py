@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bnn.layers import Precision
+from bnn.processes import Processes
 from bnn.stages import Stage
-from bnn.training import Interrupted, TrainingError, _Processes
+from bnn.training import Interrupted, TrainingError
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
@@ -48,7 +49,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(epoch, tmp_path):
     assert result.best == expected.best and result.final == expected.final
     rows = [[json.loads(line) for line in open(tmp_path / name / "metrics.jsonl")] for name in ("whole", "parts")]
     for row in rows[0] + rows[1]:
-        del row["seconds"]
+        del row["seconds"], row["examples_per_second"], row["waiting"]
     assert rows[0] == rows[1] and len(rows[0]) == 6
 
 
@@ -90,7 +91,7 @@ def test_the_run_folder_holds_config_metrics_weights_and_curves(tmp_path):
     assert [stage["precision"] for stage in config["stages"]] == ["32w32a", "32w1a", "1w1a"]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     rows = [json.loads(line) for line in open(tmp_path / "metrics.jsonl")]
-    assert set(rows[0]) == {"stage", "epoch", "loss", "val", "lr", "seconds"}
+    assert set(rows[0]) == {"stage", "epoch", "loss", "val", "lr", "seconds", "examples_per_second", "waiting"}
     weights = load_file(result.weights)
     assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
     for name, precision in (("float", "32w32a"), ("activations", "32w1a"), ("binary", "1w1a")):
@@ -232,11 +233,12 @@ def test_two_processes_train_as_one_and_resume_exactly(tmp_path):
 
 
 def test_processes_take_turns_and_equally_many_batches():
-    one, two = (_Processes("cpu") for _ in range(2))
+    one, two = (Processes("cpu") for _ in range(2))
     one.world = two.world = 2
     one.many = two.many = True
     two.rank = 1
-    assert list(one.share(range(7))) == [0, 2, 4] and list(two.share(range(7))) == [1, 3, 5]
+    seven = lambda epoch, generator: range(7)  # noqa: E731
+    assert list(one.share(seven, 0, None)) == [0, 2, 4] and list(two.share(seven, 0, None)) == [1, 3, 5]
 
 
 def test_the_core_imports_no_other_room():
