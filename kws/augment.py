@@ -6,7 +6,8 @@
 
 import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,18 @@ class AugmentConfig:
     floor_max_db: float = -50.0
 
 
+@dataclass(frozen=True)
+class MicrophoneConfig(AugmentConfig):
+    """The same, and microphones and codecs between the voice and the network: what separates synthesized from recorded speech."""
+
+    colour_probability: float = 0.7  # share of clips heard through a made-up microphone
+    tilt_db: float = 4.0  # its response falls or rises by up to this much an octave
+    ripple_db: float = 4.0  # standard deviation of its response about that, at some eight places
+    low_cut_hz: float = 350.0  # it hears nothing below a corner of up to this ...
+    high_cut_hz: float = 3200.0  # ... and nothing above one from this on
+    clip_probability: float = 0.15  # share of those clips that saturate softly, and of those that passed a telephone's codec
+
+
 def augment(
     samples: np.ndarray,
     rng: np.random.Generator,
@@ -56,6 +69,8 @@ def augment(
     if gated and rng.random() < config.floor_probability:
         level_db = rng.uniform(config.floor_min_db, config.floor_max_db)
         signal = signal + coloured_noise(len(signal), rng) * np.float32(32768.0 * 10 ** (level_db / 20))
+    if isinstance(config, MicrophoneConfig) and rng.random() < config.colour_probability:
+        signal = _colour(signal, rng, config)
     signal = signal * np.float32(10 ** (rng.uniform(-config.gain_db, config.gain_db) / 20))
     return np.clip(np.rint(signal), -32768, 32767).astype(np.int16)
 
@@ -84,6 +99,29 @@ def _reverberate(signal: np.ndarray, rng: np.random.Generator, config: AugmentCo
     room[0] = 1.0
     size = _fast_length(len(signal) + n)
     return np.fft.irfft(np.fft.rfft(signal, size) * np.fft.rfft(room, size), size)[: len(signal)].astype(np.float32)
+
+
+def _colour(signal: np.ndarray, rng: np.random.Generator, config: MicrophoneConfig) -> np.ndarray:
+    """Through a microphone with a response of its own, sometimes saturated, sometimes in 8 bits by the mu-law (ITU G.711)."""
+    size = _fast_length(len(signal))
+    octave = np.log2(np.maximum(np.arange(size // 2 + 1) * (RATE_HZ / size), 30.0) / 1000)  # about 1 kHz
+    knots = np.linspace(-4, 3, 8)
+    response_db = rng.uniform(-config.tilt_db, config.tilt_db) * octave.clip(-3, 3)
+    response_db += np.interp(octave, knots, rng.normal(0, config.ripple_db, len(knots)))
+    low, high = rng.uniform(30, config.low_cut_hz), rng.uniform(config.high_cut_hz, RATE_HZ / 2)
+    response_db -= 12 * np.maximum(0, np.log2(low / 1000) - octave) + 24 * np.maximum(0, octave - np.log2(high / 1000))
+    before = float(np.abs(signal).max()) or 1.0
+    out = np.fft.irfft(np.fft.rfft(signal, size) * 10 ** (response_db / 20), size)[: len(signal)].astype(np.float32)
+    out *= np.float32(before / (float(np.abs(out).max()) or 1.0))
+    if rng.random() < config.clip_probability:
+        drive = np.float32(rng.uniform(1, 4) / before)
+        out = np.tanh(out * drive) / drive
+    if rng.random() < config.clip_probability:
+        full = np.float32(max(before, 1000.0))
+        law = np.sign(out) * np.log1p(255 * np.minimum(1, np.abs(out) / full)) / np.log(256)
+        law = np.rint(law * 127) / 127
+        out = (np.sign(law) * np.expm1(np.abs(law) * np.log(256)) / 255 * full).astype(np.float32)
+    return out
 
 
 def _mix_noise(
@@ -128,6 +166,34 @@ def _fast_length(n: int) -> int:
     """The smallest length from n on with no prime factor above 5, for the FFT."""
     odd = [3**i * 5**j for i in range(4) for j in range(4)]
     return min(k << max(0, (-(-n // k) - 1).bit_length()) for k in odd)
+
+
+def hearing(condition: str, split: str = "test") -> Callable[[np.ndarray, int], np.ndarray] | None:
+    """What makes listening harder, for robustness figures: (samples (sample,) int16, number of the recording) to the same.
+
+    "snr10:FOLDER": recordings of a folder's split as noise, 10 dB below the speech; "reverb": a made-up room that reverberates
+    for 0.3 to 0.6 s; "gain-20": 20 dB quieter; "": nothing. Raises DataError for any other, or where there is no noise.
+    """
+    if not condition:
+        return None
+    match = re.fullmatch(r"snr(-?\d{1,2}):(.+)|(reverb)|gain(-?\d{1,2})", condition)
+    if not match:
+        raise DataError(f"condition '{condition}' is not known; write snr10:NOISE_FOLDER, reverb or gain-20")
+    noises = noise_bank(match[2], split) if match[2] else []
+    snr_db = float(match[1] or 0)
+    config = AugmentConfig(reverb_min_ms=300, reverb_max_ms=600, snr_min_db=snr_db, snr_max_db=snr_db)
+
+    def harder(samples: np.ndarray, number: int) -> np.ndarray:
+        rng, signal = np.random.default_rng([11, number]), samples.astype(np.float32)
+        if match[1]:
+            signal = _mix_noise(signal, rng, noises, config)
+        elif match[3]:
+            signal = _reverberate(signal, rng, config)
+        else:
+            signal = signal * np.float32(10 ** (float(match[4]) / 20))
+        return np.clip(np.rint(signal), -32768, 32767).astype(np.int16)
+
+    return harder
 
 
 def noise_bank(dataset_dir: str | os.PathLike[str], split: str = "train") -> list[np.ndarray]:

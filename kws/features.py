@@ -1,26 +1,35 @@
-"""Features for training: every clip augmented several times, once, by all processor cores, kept in a cache.
+"""Features for training by all processor cores: several variants of every clip made once and kept, or new ones as training goes.
 
-    train = FeatureSet.build(waveforms, front_end, noises, variants=30, seed=0)
-    train.features      # (variant, clip, frame, band) int8
+    train = FeatureSet.build(waveforms, front_end, noises, config, variants=30, seed=0)
+    train.features                                  # (variant, clip, frame, band) int8
+    fresh = FreshFeatures(waveforms, front_end, noises, config, seed=0)
+    for features, _ in fresh.batches(epoch, picks): ...
 
 A variant is a function of (seed, variant, clip) alone, so that a cache can be continued after an interruption
-and a teacher that wants audio can have the very same waveforms again.
+and a teacher that wants audio can have the very same waveforms again. What FreshFeatures makes in an epoch is the variant
+of that number.
 """
 
+import collections
+import fcntl
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import closing
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from bnn.training import TrainingError
+from export import native
 from export.format import FrontEnd, write_atomically
 from kws.augment import AugmentConfig, augment
 from kws.data import cache_folder
@@ -29,11 +38,16 @@ from kws.frontend import extract
 _work: dict = {}  # what a worker process inherits: inputs of one build
 
 
+def varied(clip: np.ndarray, seed: int, variant: int, i: int, noises: list[np.ndarray], config: AugmentConfig) -> np.ndarray:
+    """Variant (sample,) of clip number `i`."""
+    return augment(clip, np.random.default_rng([seed, variant, i]), noises, config)
+
+
 def augmented(waveforms: np.ndarray, noises: list[np.ndarray], config: AugmentConfig, seed: int, variant: int) -> np.ndarray:
     """One variant (clip, sample) int16 of the waveforms (clip, sample) int16."""
     out = np.empty_like(waveforms)
     for i, clip in enumerate(waveforms):
-        out[i] = augment(clip, np.random.default_rng([seed, variant, i]), noises, config)
+        out[i] = varied(clip, seed, variant, i, noises, config)
     return out
 
 
@@ -45,6 +59,10 @@ class FeatureSet:
     ):
         self.features, self.digest = features, digest  # the digest names all that the features were made from
         self._inputs, self._config, self._seed = (waveforms, noises), config, seed
+
+    def sample(self, count: int) -> np.ndarray:
+        """Features (clip, frame, band) of the first `count` clips in one variant."""
+        return np.array(self.features[0, :count])
 
     def waveforms(self, variant: int) -> np.ndarray:
         """The augmented audio (clip, sample) int16 that a variant's features came from."""
@@ -58,23 +76,92 @@ class FeatureSet:
         shape = (variants, len(waveforms), waveforms.shape[1] // front_end.hop, front_end.bands)
         digest = _digest(waveforms, front_end, noises, config, shape, seed)
         path = cache_folder() / f"features-{digest}.npy"
-        done = path.with_suffix(".done")
-        if not (path.exists() and done.exists()):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            done.unlink(missing_ok=True)
-            _reserve(path, shape)
-            done.write_text("[]")
-        finished = json.loads(done.read_text())
-        todo = [v for v in range(variants) if v not in finished]
-        if todo:
-            _work.update(waveforms=waveforms, front_end=front_end, noises=noises, config=config, seed=seed, path=path)
-            console = Console(stderr=True)
-            with closing(_in_processes(_one_variant, todo)) as results:  # forks before the progress bar has its thread
-                for v in track(results, "augmenting", len(todo), console=console):
-                    finished.append(v)
-                    write_atomically(done, json.dumps(finished).encode())
-            _work.clear()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path.with_suffix(".lock")):
+            done = path.with_suffix(".done")
+            if not (path.exists() and done.exists()):
+                done.unlink(missing_ok=True)
+                _reserve(path, shape)
+                done.write_text("[]")
+            finished = json.loads(done.read_text())
+            todo = [v for v in range(variants) if v not in finished]
+            if todo:
+                _work.update(waveforms=waveforms, front_end=front_end, noises=noises, config=config, seed=seed, path=path)
+                console = Console(stderr=True)
+                with closing(_in_processes(_one_variant, todo)) as results:  # forks before the progress bar has its thread
+                    for v in track(results, "augmenting", len(todo), console=console):
+                        finished.append(v)
+                        write_atomically(done, json.dumps(finished).encode())
+                _work.clear()
         return cls(np.load(path, mmap_mode="r"), digest, waveforms, noises, config, seed)
+
+
+class FreshFeatures:
+    """Features that worker processes compute while training goes on, a few batches ahead of it.
+
+    For data too large to keep in many variants, and where processors are many.
+    """
+
+    def __init__(
+        self, waveforms: np.ndarray, front_end: FrontEnd, noises: list[np.ndarray], config: AugmentConfig, seed: int
+    ):
+        self.digest = _digest(waveforms, front_end, noises, config, (len(waveforms),), seed)
+        self._inputs = {"waveforms": waveforms, "front_end": front_end, "noises": noises, "config": config, "seed": seed}
+        self._workers = len(os.sched_getaffinity(0))
+        self._pool: ProcessPoolExecutor | None = None
+
+    def sample(self, count: int) -> np.ndarray:
+        """Features (clip, frame, band) of the first `count` clips, as epoch 0 has them."""
+        clips = np.arange(min(count, len(self._inputs["waveforms"])))
+        return next(self.batches(0, [clips]))[0]
+
+    def batches(
+        self, epoch: int, picks: list[np.ndarray], audio: bool = False
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """For every array of clip numbers features (clip, frame, band) int8 and, on demand, waveforms (clip, sample) int16."""
+        if self._pool is None:
+            with _without_interrupts():
+                self._pool = ProcessPoolExecutor(
+                    self._workers, multiprocessing.get_context("fork"), initializer=_work.update, initargs=(self._inputs,)
+                )
+                self._pool.submit(os.getpid).result()  # now all of them run
+        coming = (self._pool.submit(_one_batch, epoch, pick, audio) for pick in picks)
+        ahead = collections.deque(itertools.islice(coming, 3 * self._workers))
+        try:
+            while ahead:
+                made = ahead.popleft().result()
+                ahead.extend(itertools.islice(coming, 1))
+                yield made
+        except BrokenProcessPool:
+            self._pool = None
+            raise TrainingError("a worker that augments clips was ended from outside, perhaps for want of memory") from None
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _one_batch(epoch: int, pick: np.ndarray, audio: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    w = _work
+    clips = np.stack([varied(w["waveforms"][i], w["seed"], epoch, i, w["noises"], w["config"]) for i in pick])
+    return native.FrontEnd(w["front_end"].encode()).log_mel_batch(clips), clips if audio else None
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock file, so that of several trainings that want the same features one computes them and the others wait."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes begun in here never see Ctrl-C: it is their parent's business."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:
@@ -90,13 +177,9 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
 
 def _in_processes(function: Callable, items: list) -> Iterator:
     """Results in any order, from forked workers that share the inputs; close the iterator to stop them."""
-    interrupts = {signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, interrupts)  # the workers inherit this: Ctrl-C is the parent's business
-    try:
+    with _without_interrupts():
         executor = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork"))
         futures = [executor.submit(function, item) for item in items]
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupts)
     return _results(executor, futures)
 
 
@@ -122,5 +205,5 @@ def _digest(waveforms, front_end, noises, config, shape, seed) -> str:
     h = hashlib.sha256(repr((front_end, config, shape, seed)).encode())
     probe = np.random.default_rng(0).integers(-9000, 9000, (1, 3200)).astype(np.int16)
     for array in (extract(probe, front_end), waveforms, *noises):
-        h.update(np.ascontiguousarray(array).tobytes())
+        h.update(memoryview(np.ascontiguousarray(array)).cast("B"))
     return h.hexdigest()[:24]

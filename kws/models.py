@@ -35,6 +35,9 @@ class KwsConfig:
     window: int = 50
     estimator: str = "ste"
     dropout: float = 0.1
+    shortcut: bool = True  # round every binary convolution (Liu et al., 2018); these three off: the body of XNOR-Net
+    rsign: bool = True  # learned thresholds, else zero
+    rprelu: bool = True  # learned shifts and slopes behind each convolution, else none
 
 
 def rounded_to_int4(weight: Tensor) -> Tensor:
@@ -46,14 +49,21 @@ def rounded_to_int4(weight: Tensor) -> Tensor:
 class Block(nn.Module):
     """x + RPReLU(norm(binary convolution(x))): (batch, channel, frame) to the same."""
 
-    def __init__(self, channels: int, taps: int, dilation: int, estimator: str):
+    def __init__(self, config: KwsConfig, dilation: int):
         super().__init__()
-        self.conv = BinaryConv1d(channels, channels, taps, dilation, estimator)
-        self.norm = nn.BatchNorm1d(channels)
-        self.act = RPReLU(channels)
+        c = config.channels
+        self.shortcut = config.shortcut
+        self.conv = BinaryConv1d(c, c, config.taps, dilation, config.estimator)
+        self.norm = nn.BatchNorm1d(c)
+        self.act = RPReLU(c)
+        self.conv.threshold.requires_grad_(config.rsign)
+        if not config.rprelu:  # the identity, and it stays so
+            nn.init.ones_(self.act.slope)
+            self.act.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.act(self.norm(self.conv(x)))
+        y = self.act(self.norm(self.conv(x)))
+        return x + y if self.shortcut else y
 
 
 class KwsNet(nn.Module):
@@ -66,7 +76,7 @@ class KwsNet(nn.Module):
         self.stem = nn.Conv1d(BANDS, c, config.stem_taps, bias=False)
         self.stem_norm = nn.BatchNorm1d(c)
         dilations = [config.dilations[i % len(config.dilations)] for i in range(config.blocks)]
-        self.blocks = nn.ModuleList(Block(c, config.taps, d, config.estimator) for d in dilations)
+        self.blocks = nn.ModuleList(Block(config, d) for d in dilations)
         self.head_norm = nn.BatchNorm1d(c)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(c, labels)
@@ -83,10 +93,13 @@ class KwsNet(nn.Module):
             taps.append(block(taps[-1]))
         return taps
 
+    def embed(self, stream: Tensor) -> Tensor:
+        """What the head multiplies with, (batch, channel, frame), over the last `window` frames of the stream."""
+        return self.head_norm(stream).clamp(0, HEAD_CEILING)[..., -self.config.window :]
+
     def classify(self, stream: Tensor) -> Tensor:
         """Mean logits (batch, label) over the last `window` frames of the stream (batch, channel, frame)."""
-        h = self.head_norm(stream).clamp(0, HEAD_CEILING)[..., -self.config.window :]
-        return self.head(self.dropout(h.mean(-1)))
+        return self.head(self.dropout(self.embed(stream).mean(-1)))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.classify(self.body(features)[-1])
@@ -104,7 +117,7 @@ def lower(net: KwsNet, features: Tensor) -> list[Operation]:
     net.eval()
     stream = Stream.for_peak(stream_peak(net, features), net.config.channels)
     ops = [conv_i4(net.stem, net.stem_norm, INPUT_SCALE, stream)]
-    ops += [conv_1b(block.conv, block.norm, block.act, stream) for block in net.blocks]
+    ops += [conv_1b(block.conv, block.norm, block.act, stream, block.shortcut) for block in net.blocks]
     ops.append(dense_i8(net.head_norm, net.head, HEAD_CEILING, stream))
     labels = net.head.out_features
     return with_rare_bits([*ops, SumWindow(labels, labels, net.config.window)], features.flatten(0, 1).numpy())

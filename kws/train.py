@@ -6,11 +6,9 @@ The run folder holds config.json, metrics.jsonl, curves.png, the weights of ever
 model.swm with its report. An interrupted training resumes from it with the same call.
 """
 
-import functools
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,23 +22,23 @@ from torch import Tensor, nn
 
 from bnn.binarize import ESTIMATORS
 from bnn.config import ConfigError, build, check_ranges, to_dict
-from bnn.distill import Distiller
 from bnn.layers import Precision
 from bnn.stages import Stage
 from bnn.training import TrainingError, fit
 from export.console import note
 from export.format import Model, write, write_atomically
 from export.graph import MAX_CHANNELS, MAX_DILATION, MAX_OPS, MAX_TAPS, MAX_WINDOW, FormatError, encode_graph
-from kws.augment import AugmentConfig, noise_bank, spec_augment
-from kws.data import Dataset
+from kws.augment import AugmentConfig, noise_bank
+from kws.batches import Batches, FreshBatches
+from kws.data import TASKS, Dataset
 from kws.evaluate import Evaluation, evaluate, save_json
-from kws.features import FeatureSet
+from kws.features import FeatureSet, FreshFeatures
 from kws.frontend import BANDS, extract, log_mel_front_end
+from kws.losses import StudentLoss
 from kws.models import KwsConfig, KwsNet, lower, metadata_of
 from kws.teacher import SIZES, Teacher, build_teacher, load_teacher
 
 MODEL, EXPORT, CALIBRATION, TRANSFORMER = "model.swm", "export.json", "calibration.npy", "transformer"
-MASK = 12  # the mean of log-mel over augmented speech: what SpecAugment puts into its stripes
 
 
 @dataclass
@@ -71,11 +69,15 @@ class TrainConfig:
     label_smoothing: float = 0.05
     temperature: float = 3.0
     distill: float = 0.5
+    feature_distill: float = 0.0
+    embedding_penalty: float = 0.0
+    false_accept_penalty: float = 0.0
     patience: int = 0
     time_masks: int = 2
     time_width: int = 8
     band_masks: int = 2
     band_width: int = 5
+    speech_commands: str = ""
 
     def check(self) -> "TrainConfig":
         """Raise ConfigError for a value that no training can use; else return self."""
@@ -85,6 +87,8 @@ class TrainConfig:
         if self.model.estimator not in ESTIMATORS or self.teacher.size not in SIZES:
             known = f"model.estimator: {', '.join(ESTIMATORS)}; teacher.size: {', '.join(SIZES)}"
             raise ConfigError(f"{self.model.estimator!r} or {self.teacher.size!r} is not known; valid are {known}")
+        if self.speech_commands not in ("", *TASKS):
+            raise ConfigError(f"speech_commands is {self.speech_commands!r}, valid are: {', '.join(TASKS)}, or nothing")
         if not self.model.dilations or not all(1 <= d <= MAX_DILATION for d in self.model.dilations):
             raise ConfigError(f"model.dilations is {list(self.model.dilations)}, a list of 1 to {MAX_DILATION} is needed")
         if not self.float_epochs + self.activation_epochs + self.binary_epochs:
@@ -108,61 +112,15 @@ class TrainConfig:
 
 
 _EPOCHS = (0, 100_000)
-_RANGES = {"seed": (0, 2**31), "seconds": (0.2, 10), "variants": (1, 1000), "batch_size": (2, 65536), "float_epochs": _EPOCHS,
+_RANGES = {"seed": (0, 2**31), "seconds": (0.2, 10), "variants": (0, 1000), "batch_size": (2, 65536), "float_epochs": _EPOCHS,
            "activation_epochs": _EPOCHS, "binary_epochs": _EPOCHS, "learning_rate": (1e-7, 1), "weight_decay": (0, 1),
-           "label_smoothing": (0, 0.9), "temperature": (0.1, 100), "distill": (0, 1), "patience": _EPOCHS, "time_masks": (0, 20),
+           "label_smoothing": (0, 0.9), "temperature": (0.1, 100), "distill": (0, 1),
+           "feature_distill": (0, 1000), "embedding_penalty": (0, 1000), "false_accept_penalty": (0, 1000),
+           "patience": _EPOCHS, "time_masks": (0, 20),
            "time_width": (0, 500), "band_masks": (0, 20), "band_width": (0, 40)}  # fmt: skip
 _MODEL_RANGES = {"channels": (4, MAX_CHANNELS), "blocks": (1, MAX_OPS - 3), "taps": (1, MAX_TAPS), "stem_taps": (1, MAX_TAPS),
                  "window": (1, MAX_WINDOW), "dropout": (0, 0.9)}  # fmt: skip
 _TEACHER_RANGES = {"epochs": (1, 100_000), "learning_rate": (1e-7, 1), "weight_decay": (0, 1)}
-
-
-class Batches:
-    """Batches of one epoch, for `bnn.training.fit`: every clip once, in one of its variants, with masks.
-
-    The last `extra` clips are further material: an epoch draws as many of them as there are others.
-    """
-
-    def __init__(
-        self,
-        features: np.ndarray,
-        targets: np.ndarray,
-        config: TrainConfig,
-        teacher_logits: np.ndarray | None = None,
-        extra: int = 0,
-    ):
-        self.features, self.targets, self.logits, self.config = features, torch.from_numpy(targets), teacher_logits, config
-        self.own, self.extra = len(targets) - extra, extra
-        self.drawn = min(self.own, extra)
-        self.steps = -(-(self.own + self.drawn) // config.batch_size)
-
-    def __call__(self, epoch: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
-        c, variants = self.config, self.features.shape[0]
-        order = torch.randperm(self.own, generator=generator)
-        if self.drawn:
-            further = self.own + torch.randperm(self.extra, generator=generator)[: self.drawn]
-            order = torch.cat([order, further])[torch.randperm(self.own + self.drawn, generator=generator)]
-        variant = torch.randint(variants, (len(order),), generator=generator)
-        for v, picked in zip(variant.split(c.batch_size), order.split(c.batch_size), strict=True):
-            v, i = v.numpy(), picked.numpy()
-            features = torch.from_numpy(self.features[v, i])
-            masked = spec_augment(features, generator, c.time_masks, c.time_width, c.band_masks, c.band_width, MASK)
-            batch = {"features": masked, "targets": self.targets[picked]}
-            if self.logits is not None:
-                batch["teacher"] = torch.from_numpy(self.logits[v, i]).float()
-            yield batch
-
-
-class StudentLoss(nn.Module):
-    """Labels and the teacher's cached logits in one loss."""
-
-    def __init__(self, config: TrainConfig, taught: bool):
-        super().__init__()
-        alpha = config.distill if taught else 0.0
-        self.distiller = Distiller(None, config.temperature, alpha, label_smoothing=config.label_smoothing)
-
-    def forward(self, net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        return self.distiller.loss(net(batch["features"]), batch["targets"], teacher_logits=batch.get("teacher"))
 
 
 @dataclass
@@ -170,7 +128,7 @@ class Data:
     """What a training reads: augmented training features, the last `extra` of further material, and plain validation ones."""
 
     labels: list[str]
-    train: FeatureSet
+    train: FeatureSet | FreshFeatures
     targets: np.ndarray
     extra: int
     val_features: Tensor
@@ -184,10 +142,18 @@ class Data:
         val_waveforms, val_targets = dataset.waveforms("val", config.seconds)
         noises = noise_bank(noise_dir) if noise_dir else []
         front_end = log_mel_front_end()
-        train = FeatureSet.build(waveforms, front_end, noises, AugmentConfig(), config.variants, config.seed)
+        inputs = (waveforms, front_end, noises, AugmentConfig())
+        kept = config.variants > 0
+        train = FeatureSet.build(*inputs, config.variants, config.seed) if kept else FreshFeatures(*inputs, config.seed)
         val = torch.from_numpy(extract(val_waveforms, front_end))
         extra = sum(clip.extra for clip in dataset.clips("train"))
         return cls(dataset.labels, train, targets, extra, val, val_waveforms, torch.from_numpy(val_targets))
+
+    def batches(self, config: TrainConfig, audio: bool = False) -> Batches | FreshBatches:
+        """Batches of the training features; `audio`: with waveforms for a teacher that listens, where features are made anew."""
+        if isinstance(self.train, FreshFeatures):
+            return FreshBatches(self.train, self.targets, config, self.extra, audio)
+        return Batches(self.train.features, self.targets, config, extra=self.extra)
 
     def accuracy(self, net: nn.Module) -> float:
         """Percent of validation clips that a network of features decides right."""
@@ -216,8 +182,8 @@ def train_teacher(data: Data, run_dir: Path, config: TrainConfig, settings: dict
     torch.manual_seed(config.seed)
     teacher = build_teacher(data.labels, data.val_features.shape[2], data.val_features.shape[1], t.size)
     stages = [Stage("teacher", Precision.FLOAT, t.epochs, t.learning_rate, t.weight_decay)]
-    batches = Batches(data.train.features, data.targets, config, extra=data.extra)
-    fit(teacher, stages, batches, data.accuracy, run_dir, loss=StudentLoss(config, False), seed=config.seed, config=settings)
+    loss = StudentLoss(config, False)
+    fit(teacher, stages, data.batches(config), data.accuracy, run_dir, loss=loss, seed=config.seed, config=settings)
     teacher.save(run_dir / TRANSFORMER)
     return teacher.eval()
 
@@ -273,14 +239,48 @@ class FloatTwin(Teacher):
         return self.net(features)
 
 
-def better_logits(teacher: Teacher, logits: np.ndarray, data: Data, net: KwsNet, run_dir: Path) -> np.ndarray:
-    """What the binary stages learn from: the answers of the teacher, or those of the float twin where it is the better on
-    validation and so has more to say (self-distillation; Furlanello et al., 2018)."""
-    twin = KwsNet(net.config, len(data.labels))
-    twin.load_state_dict(load_file(run_dir / "float.safetensors"))
-    percent = [data.accuracy_of(each) for each in (teacher, FloatTwin(twin))]
-    note(f"validation: teacher {percent[0]:.1f} %, float twin {percent[1]:.1f} %: the better one teaches the binary stages")
-    return logits if percent[0] >= percent[1] else teacher_logits(FloatTwin(twin), data, run_dir / "logits-float")
+class Lessons:
+    """Who teaches a training: answers kept for features that are kept, else a teacher that listens along.
+
+    The binary stages learn from the float twin where it is better on validation than the teacher and so has more to say
+    (self-distillation; Furlanello et al., 2018).
+    """
+
+    def __init__(self, teacher: Teacher | None, data: Data, loss: StudentLoss, run_dir: Path, config: TrainConfig):
+        self.teacher, self.data, self.loss, self.run_dir, self.config = teacher, data, loss, run_dir, config
+        self.batches = data.batches(config, teacher is not None and teacher.needs_waveforms)
+        if teacher is not None:
+            self.give(teacher, "teacher/logits")
+
+    def give(self, teacher: Teacher, name: str) -> None:
+        """Let this one teach from now on."""
+        if isinstance(self.batches, FreshBatches):
+            self.loss.listen_to(teacher)
+            self.batches.audio = teacher.needs_waveforms
+        else:
+            self.batches.logits = teacher_logits(teacher, self.data, self.run_dir / name)
+
+    def begin(self, stage: Stage) -> None:
+        """Prepare for a stage that begins."""
+        self.loss.later_stage = stage.name != self.config.stages()[0].name
+        weights = self.run_dir / "float.safetensors"
+        if stage.precision is Precision.FLOAT or not weights.exists():
+            return
+        with torch.random.fork_rng(devices=[]):  # a resumed training comes here once more, and must draw no other numbers
+            twin = KwsNet(self.config.model, len(self.data.labels))
+        twin.load_state_dict(load_file(weights))
+        if self.config.feature_distill:
+            self.loss.follow(twin)
+        if self.teacher is not None:
+            self.choose(self.teacher, FloatTwin(twin))
+            self.teacher = None  # once, whichever binary stage comes first
+
+    def choose(self, teacher: Teacher, twin: FloatTwin) -> None:
+        """Let the better one teach the binary stages."""
+        percent = [self.data.accuracy_of(each) for each in (teacher, twin)]
+        note(f"validation: teacher {percent[0]:.1f} %, float twin {percent[1]:.1f} %: the better one teaches the binary stages")
+        if percent[0] < percent[1]:
+            self.give(twin, "logits-float")
 
 
 @dataclass
@@ -311,39 +311,29 @@ def train(
     data = Data.prepare(dataset, config, noise_dir)
     # What a resumed training must find unchanged, besides its own settings.
     settings = {**to_dict(config), "labels": data.labels, "features": data.train.digest, "extra": data.extra}
-    logits = None
+    taught = taught and config.distill > 0
     if taught:
         home = run_dir / "teacher"
         home.mkdir(parents=True, exist_ok=True)
         teacher = teacher or train_teacher(data, home, config, settings)
         settings["taught_by"] = _digest_of(teacher, "")
-        logits = teacher_logits(teacher, data, home / "logits")
+    loss = StudentLoss(config, taught, data.labels)
+    lessons = Lessons(teacher if taught else None, data, loss, run_dir, config)
     torch.manual_seed(config.seed)
     net = KwsNet(config.model, len(data.labels))
-    batches = Batches(data.train.features, data.targets, config, logits, data.extra)
-    loss = StudentLoss(config, taught)
-
-    @functools.cache  # once, whichever binary stage comes first
-    def binary_logits() -> np.ndarray:
-        return better_logits(teacher, logits, data, net, run_dir)
-
-    def on_stage(stage: Stage) -> None:
-        if taught and stage.precision is not Precision.FLOAT and (run_dir / "float.safetensors").exists():
-            batches.logits = binary_logits()
-
     fitted = fit(
         net,
         config.stages(),
-        batches,
+        lessons.batches,
         data.accuracy,
         run_dir,
         loss=loss,
         seed=config.seed,
         patience=config.patience or None,
         config=settings,
-        on_stage=on_stage,
+        on_stage=lessons.begin,
     )
-    write_array(run_dir / CALIBRATION, data.train.features[0, :512])
+    write_array(run_dir / CALIBRATION, data.train.sample(512))
     recipe = {"name": name or run_dir.name, "labels": data.labels, "seconds": config.seconds}
     save_json(run_dir / EXPORT, recipe)
     model, size = export_run(run_dir, run_dir / MODEL)

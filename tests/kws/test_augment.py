@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kws.augment import AugmentConfig, augment, coloured_noise, mixup, noise_bank, spec_augment
+from kws.augment import AugmentConfig, augment, coloured_noise, hearing, mixup, noise_bank, spec_augment
 from kws.data import DataError
 
 STILL = AugmentConfig(
@@ -148,3 +148,21 @@ def test_mixup_blends_features_and_targets_alike():
     torch.testing.assert_close(mixed[:, 0, 0], blended @ torch.arange(8.0))
     assert (blended.argmax(1) == torch.arange(8)).all()
     assert torch.equal(mixup(features, targets, torch.Generator().manual_seed(1))[0], mixed)
+
+
+def test_hearing_can_be_made_harder_the_same_way_every_time(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "fan").mkdir()
+    for i in range(6):
+        soundfile.write(tmp_path / "fan" / f"f{i}_0.wav", (3000 * rng.standard_normal(16000)).astype(np.int16), 16000)
+    speech = (8000 * np.sin(np.arange(16000) * 0.2)).astype(np.int16)
+    assert hearing("") is None
+    quiet = hearing("gain-20")(speech, 0)
+    assert np.abs(quiet.astype(float) - speech / 10).max() <= 0.51
+    noisy = hearing(f"snr10:{tmp_path}", "train")
+    ratio_db = 10 * np.log10(np.var(speech.astype(float)) / np.var(noisy(speech, 3).astype(float) - speech))
+    assert abs(ratio_db - 10) < 0.5 and np.array_equal(noisy(speech, 3), noisy(speech, 3))
+    assert not np.array_equal(noisy(speech, 3), noisy(speech, 4))
+    assert len(hearing("reverb")(speech, 0)) == 16000 and not np.array_equal(hearing("reverb")(speech, 0), speech)
+    with pytest.raises(DataError, match="'loud' is not known; write snr10:NOISE_FOLDER"):
+        hearing("loud")

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from bnn.layers import Precision, binary_layers, set_precision
+from bnn.layers import Precision, binary_layers, clip_latent, set_precision
 from export.graph import state_size
+from export.reference import run
 from kws.cli import load_preset
 from kws.models import KwsConfig, KwsNet, lower
 
@@ -48,10 +51,30 @@ def test_graph_and_network_agree_on_random_clips():
     with torch.no_grad():
         for _ in range(20):
             net.train()(x)
-    from export.reference import run
-
     ops = lower(net, x)
     with torch.no_grad():
         decided = net.eval()(x).argmax(1)
     integer = torch.tensor([int(run(ops, clip.numpy())[-1].argmax()) for clip in x])
     assert (decided == integer).float().mean() >= 0.9
+
+
+@pytest.mark.parametrize("off", ["shortcut", "rsign", "rprelu"])
+def test_graph_and_network_agree_without_a_part_of_the_block(off):
+    torch.manual_seed(0)
+    net = KwsNet(replace(TINY, **{off: False}), 5)
+    set_precision(net, Precision.BINARY)
+    x, labels = features(128), torch.arange(128) % 5
+    for i, label in enumerate(labels):
+        x[i, :, 8 * label : 8 * label + 8] = 100
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 0.01)
+    for _ in range(20):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net.train()(x), labels).backward()
+        optimizer.step()
+        clip_latent(net)
+    block = net.blocks[1]
+    assert not block.conv.threshold.any() == (off == "rsign") and bool((block.act.slope == 1).all()) == (off == "rprelu")
+    ops = lower(net, x)
+    assert all(op.shortcut == (off != "shortcut") for op in ops[1:4])
+    integer = torch.tensor([int(run(ops, clip.numpy())[-1].argmax()) for clip in x])
+    assert (integer == labels).float().mean() >= 0.95 and (net.eval()(x).argmax(1) == integer).float().mean() >= 0.95

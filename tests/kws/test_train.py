@@ -11,11 +11,14 @@ from bnn.config import ConfigError, load
 from bnn.training import Interrupted, TrainingError
 from export.format import read
 from kws import train as training
+from kws.batches import Batches
 from kws.cli import load_preset
 from kws.data import load_folder
 from kws.teacher import load_teacher
-from kws.train import Batches, TrainConfig, evaluate_stages, export_run, load_run, train
+from kws.train import TrainConfig, evaluate_stages, export_run, load_run, train
 from tests.kws.tones import TINY, write_tones
+
+FRESH = ["variants=0", "float_epochs=2", "activation_epochs=1", "binary_epochs=1", "teacher.epochs=1"]
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +63,33 @@ def test_every_stage_of_a_run_can_be_evaluated(run, tones):
     assert set(stages) == {"teacher", "float twin"} and stages["float twin"].accuracy >= 75
 
 
-def test_an_interrupted_training_resumes_to_the_same_file(run, tones, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("validations", "overrides"), [(5, []), (14, []), (5, FRESH)])
+def test_an_interrupted_training_resumes_to_the_same_file(validations, overrides, run, tones, tmp_path, monkeypatch):
+    """In the teacher's float student, in a binary stage, and where every epoch has new features."""
     answered, real = 0, training.answers
+    config = load_preset("s", [*TINY, *overrides])
+    whole = train(load_folder(tones), tmp_path / "whole" / "tones", config) if overrides else run
 
     def interrupt(*arguments):
         nonlocal answered
         answered += 1
-        if answered == 5:
+        if answered == validations:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    config = load_preset("s", TINY)
     monkeypatch.setattr(training, "answers", interrupt)
     with pytest.raises(Interrupted):
         train(load_folder(tones), tmp_path / "tones", config)
     again = train(load_folder(tones), tmp_path / "tones", config)
-    assert again.model_path.read_bytes() == run.model_path.read_bytes()
+    assert again.model_path.read_bytes() == whole.model_path.read_bytes()
+
+
+def test_every_term_of_the_ablations_trains_with_the_rest(tones, tmp_path):
+    terms = ["feature_distill=1.0", "embedding_penalty=0.001", "false_accept_penalty=0.1", "teacher.epochs=1", "binary_epochs=4"]
+    parts = ["model.shortcut=false", "model.rsign=false", "model.rprelu=false", "variants=0"]
+    assert train(load_folder(tones), tmp_path / "terms", load_preset("s", [*TINY, *terms])).integer.accuracy >= 50
+    result = train(load_folder(tones), tmp_path / "parts", load_preset("s", [*TINY, *parts, "distill=0"]))
+    assert result.integer.accuracy >= 50 and not (tmp_path / "parts" / "teacher").exists()
 
 
 def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path):
@@ -125,7 +139,7 @@ def test_an_epoch_draws_as_much_further_material_as_there_are_clips():
     assert sorted(torch.cat([b["targets"] for b in few(0, generator)]).tolist()) == list(range(12))
 
 
-@pytest.mark.parametrize("preset", ["s", "m", "demo"])
+@pytest.mark.parametrize("preset", ["s", "m", "l", "demo", "gsc12", "gsc35"])
 def test_shipped_presets_load(preset):
     assert load_preset(preset, []).stages()[-1].name == "binary"
 
@@ -140,7 +154,7 @@ def test_unknown_keys_and_wrong_types_are_named(tmp_path):
     ]:
         with pytest.raises(ConfigError, match=message):
             load_preset("m", [override])
-    with pytest.raises(ConfigError, match="neither one of demo, m, s nor a file"):
+    with pytest.raises(ConfigError, match="neither one of demo, gsc12, gsc35, l, m, s"):
         load_preset("xl", [])
     (tmp_path / "bad.toml").write_text("seed = ")
     with pytest.raises(ConfigError, match="not valid TOML"):

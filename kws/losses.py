@@ -1,0 +1,72 @@
+"""What a student is trained to lower: labels and teacher, and terms that are tried in ablations.
+
+    loss = StudentLoss(config, taught=True, labels=labels)
+    value = loss(net, batch)                   # a batch of kws.batches
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bnn.distill import Distiller, features_loss
+from kws.models import KwsNet
+from kws.teacher import Teacher
+
+
+class StudentLoss(nn.Module):
+    """Labels and the teacher's logits, from the batch or from a teacher that listens along, and three terms by weight:
+
+    feature_distill: distance of the stream behind every other block to that of the float twin (Martinez et al., 2020);
+    embedding_penalty: squared length of the pooled embedding (the information bottleneck of BiDet; Wang et al., 2020), from the
+    second stage on; false_accept_penalty: probability of words, frame by frame, in clips that hold none (its sparse prior).
+    """
+
+    def __init__(self, config, taught: bool, labels: Sequence[str] = ()):
+        super().__init__()
+        alpha = config.distill if taught else 0.0
+        self.distiller = Distiller(None, config.temperature, alpha, label_smoothing=config.label_smoothing)
+        self.config = config
+        words = torch.tensor([not label.startswith("_") for label in labels])
+        self.register_buffer("words", words, persistent=False)
+        self.later_stage = False
+        # In tuples, so that neither is a submodule: they are not trained here.
+        self._teacher: tuple[Teacher, ...] = ()
+        self._twin: tuple[KwsNet, ...] = ()
+
+    def listen_to(self, teacher: Teacher) -> None:
+        """From now on this teacher answers the batches themselves."""
+        self._teacher = (teacher.eval().requires_grad_(False),)
+
+    def follow(self, twin: KwsNet) -> None:
+        """From now on the student's stream is compared with that of its float twin."""
+        self._twin = (twin.eval().requires_grad_(False),)
+
+    def forward(self, net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        answers = batch.get("teacher")
+        if answers is None and self._teacher:
+            answers = self._teacher[0].to(batch["plain"].device).logits(batch.get("waveforms"), batch["plain"]).float()
+        if not (isinstance(net, KwsNet) and self._has_terms()):
+            return self.distiller.loss(net(batch["features"]), batch["targets"], teacher_logits=answers)
+        stream = net.body(batch["features"])
+        loss = self.distiller.loss(net.classify(stream[-1]), batch["targets"], teacher_logits=answers)
+        return loss + self._terms(net, batch, stream)
+
+    def _has_terms(self) -> bool:
+        c = self.config
+        return bool(self._twin) or (self.later_stage and c.embedding_penalty > 0) or c.false_accept_penalty > 0
+
+    def _terms(self, net: KwsNet, batch: dict[str, Tensor], stream: list[Tensor]) -> Tensor:
+        c, embedding = self.config, net.embed(stream[-1])
+        total = embedding.new_zeros(())
+        if self._twin:
+            with torch.no_grad():
+                wanted = self._twin[0].to(embedding.device).body(batch["features"])
+            total = total + c.feature_distill * features_loss(stream[2::2] or stream[-1:], wanted[2::2] or wanted[-1:])
+        if self.later_stage and c.embedding_penalty:
+            total = total + c.embedding_penalty * embedding.mean(-1).square().sum(1).mean()
+        if c.false_accept_penalty:
+            ambient = ~self.words[batch["targets"]]
+            said = net.head(embedding[ambient].transpose(1, 2)).softmax(-1)[..., self.words].sum(-1)  # (clip, frame)
+            total = total + c.false_accept_penalty * said.sum() / max(1, said.numel())
+        return total

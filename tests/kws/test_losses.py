@@ -1,0 +1,87 @@
+"""Each term of the student's loss does what it is there for."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bnn.layers import Precision, set_precision
+from kws.cli import load_preset
+from kws.losses import StudentLoss
+from kws.models import KwsNet
+from kws.teacher import Teacher
+
+LABELS = ["no", "yes", "_silence_", "_unknown_"]
+CONFIG = load_preset("s", ["model.channels=16", "model.blocks=4", "model.window=10", "model.dropout=0.0", "label_smoothing=0.0"])
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    return KwsNet(CONFIG.model, 4)
+
+
+def batch(n=16):
+    features = torch.randint(-128, 128, (n, 20, 40), dtype=torch.int8, generator=torch.Generator().manual_seed(1))
+    return {"features": features, "plain": features, "targets": torch.arange(n) % 4}
+
+
+def value(model, batch, later=True, **terms):
+    loss = StudentLoss(replace(CONFIG, **terms), False, LABELS)
+    loss.later_stage = later
+    return loss(model, batch)
+
+
+def test_without_terms_the_loss_is_that_of_labels():
+    model, b = net().eval(), batch()
+    expected = torch.nn.functional.cross_entropy(model(b["features"]), b["targets"])
+    assert torch.allclose(value(model, b), expected)
+
+
+def test_the_embedding_penalty_begins_with_the_second_stage_and_grows_with_the_embedding():
+    model, b = net().eval(), batch()
+    plain = value(model, b)
+    assert torch.equal(value(model, b, later=False, embedding_penalty=1.0), plain)
+    length = model.embed(model.body(b["features"])[-1]).mean(-1).square().sum(1).mean()
+    assert torch.allclose(value(model, b, embedding_penalty=2.0), plain + 2 * length)
+
+
+def test_the_false_accept_penalty_is_the_probability_of_words_where_there_are_none():
+    model, b = net().eval(), batch()
+    added = value(model, b, false_accept_penalty=1.0) - value(model, b)
+    assert 0 < added < 1
+    words = {key: tensor[b["targets"] < 2] for key, tensor in b.items()}
+    assert torch.allclose(value(model, words, false_accept_penalty=1.0), value(model, words))
+    with torch.no_grad():
+        model.head.bias[:2] -= 50  # this network never says a word
+    assert value(model, b, false_accept_penalty=1.0) - value(model, b) < 1e-5
+
+
+def test_feature_distillation_is_the_distance_to_the_twin():
+    model, b = net().eval(), batch()
+    loss = StudentLoss(replace(CONFIG, feature_distill=10.0), False, LABELS)
+    plain = loss(model, b)
+    loss.follow(net())
+    assert torch.allclose(loss(model, b), plain, atol=1e-5)  # the twin is itself
+    set_precision(model, Precision.BINARY)
+    near = loss(model, b) - value(model, b)
+    loss.follow(net(seed=5))
+    assert loss(model, b) - value(model, b) > near > 0.01
+    assert not list(loss.parameters())
+
+
+class Sure(Teacher):
+    """Says the label 3, whatever it is given."""
+
+    needs_waveforms = False
+
+    def logits(self, waveforms, features):
+        return torch.eye(4)[3].expand(len(features), 4) * 9
+
+
+@pytest.mark.parametrize("distill", [0.5, 1.0])
+def test_a_teacher_that_listens_along_is_as_good_as_its_kept_answers(distill):
+    model, b = net().eval(), batch()
+    live = StudentLoss(replace(CONFIG, distill=distill), True, LABELS)
+    live.listen_to(Sure())
+    kept = StudentLoss(replace(CONFIG, distill=distill), True, LABELS)
+    assert torch.equal(live(model, b), kept(model, {**b, "teacher": torch.eye(4)[3].expand(16, 4) * 9}))
