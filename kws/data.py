@@ -6,7 +6,6 @@
 
 import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -15,6 +14,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,6 @@ import soundfile
 from rich.console import Console
 from rich.progress import track
 
-from export.format import write_atomically
 from kws.audio import AUDIO_SUFFIXES, RATE_HZ, AudioError, fit_length, read_audio
 
 SPLITS = ("train", "val", "test")
@@ -31,6 +30,7 @@ SILENCE, UNKNOWN = "_silence_", "_unknown_"
 BACKGROUND = "_background_noise_"
 GSC12_WORDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
 GSC12 = (*GSC12_WORDS, SILENCE, UNKNOWN)
+TASKS = ("gsc12", "gsc35")  # the standard tasks of Speech Commands: ten words among others, or all 35
 MAX_LABEL_BYTES = 255
 MAX_LABELS = 512
 
@@ -122,17 +122,22 @@ def load_folder(
         all other words fold into it, for those twelve labels as many as a word has clips; otherwise they are left out.
     label_column: the manifest's column to read labels from; rows with nothing there are left out.
     seed: chooses the speakers of the splits where none are given, and the `_unknown_` and `_silence_` subsets.
+    The official folder may also be the one below which torchaudio puts it. For those twelve labels, the separate test clips
+    of the 12-class task are taken where they lie beside it (speech_commands_test_set_v0.02).
     allow_missing: accept labels without a single clip, as when a model is tried on a part of its words.
     Raises DataError; warns with DataWarning of what would make figures mislead.
     """
-    root = Path(root)
+    root = locate(root)
     clips = load_clips(root, label_column, seed)
     if labels is not None:
         wanted = list(GSC12) if labels == "gsc12" else [check_label(label, "labels") for label in labels]
         _warn_of_left_out(root, clips, wanted)
-        clips = _select(clips, wanted, seed, limit_unknown=set(wanted) == set(GSC12))
+        twelve = set(wanted) == set(GSC12)
+        clips = _select(clips, wanted, seed, limit_unknown=twelve)
         if SILENCE in wanted and not any(clip.label == SILENCE for clip in clips):
-            clips += _cut_background(root, clips, len(wanted) - 1, seed)
+            clips += _cut_background(root, clips, seed)
+        if twelve and official_test_folder(root).is_dir():
+            clips = [clip for clip in clips if clip.split != "test"] + _scan_test_set(official_test_folder(root))
     else:
         wanted = sort_labels({clip.label for clip in clips})
     dataset = Dataset(root, wanted, clips)
@@ -142,7 +147,7 @@ def load_folder(
 
 def load_clips(root: str | os.PathLike[str], label_column: str | None = None, seed: int = 0) -> list[Clip]:
     """Every clip of a folder with its own labels, unchecked for use in classification. Raises DataError."""
-    root = Path(root)
+    root = locate(root)
     if not root.is_dir():
         raise DataError(f"{root}: is not a folder; give the folder that holds one folder of recordings a label")
     if (root / "manifest.csv").exists():
@@ -150,6 +155,17 @@ def load_clips(root: str | os.PathLike[str], label_column: str | None = None, se
     if label_column not in (None, "label"):
         raise DataError(f"{root}: there is no manifest.csv to read column '{label_column}' from")
     return _scan_folders(root, seed)
+
+
+def locate(root: str | os.PathLike[str]) -> Path:
+    """The folder itself, or Speech Commands below it, where torchaudio puts it."""
+    below = Path(root) / "SpeechCommands" / "speech_commands_v0.02"
+    return below if below.is_dir() else Path(root)
+
+
+def official_test_folder(root: Path) -> Path:
+    """Where the separate test clips of the 12-class task lie: beside the official recordings."""
+    return root.parent / f"speech_commands_test_set{root.name.removeprefix('speech_commands')}"
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:
@@ -252,6 +268,16 @@ def _split_by_lists(clips: list[Clip], root: Path, val_list: Path, test_list: Pa
     ]
 
 
+def _scan_test_set(folder: Path) -> list[Clip]:
+    clips = []
+    for label in GSC12:
+        files = sorted((folder / label).glob("*.wav"))
+        if not files:
+            raise DataError(f"{folder}: no recordings in folder '{label}'; unpack the test set there again, or remove it")
+        clips += [Clip(path, label, "_noise_" if label == SILENCE else speaker_hash(path.name), "test") for path in files]
+    return clips
+
+
 def speaker_hash(file_name: str) -> str:
     """The speaker of a file of the Speech Commands layout: what stands before `_nohash_`."""
     return re.sub(r"_nohash_.*$", "", Path(file_name).name)
@@ -319,27 +345,29 @@ def _select(clips: list[Clip], wanted: list[str], seed: int, limit_unknown: bool
     others = [clip for clip in clips if clip.label not in wanted and clip.label != SILENCE]
     if UNKNOWN not in wanted or not others:
         return kept
-    if limit_unknown:  # the 12-class task has as many unknown words as clips of a mean word
+    if limit_unknown:  # the 12-class task has a tenth as many unknown words as clips of the ten words
         rng = np.random.default_rng([seed, 12])
         words = max(1, len([label for label in wanted if label not in (SILENCE, UNKNOWN)]))
         chosen = []
         for split in SPLITS:
             pool = [clip for clip in others if clip.split == split]
-            count = round(sum(clip.split == split and clip.label not in (SILENCE, UNKNOWN) for clip in kept) / words)
+            count = -(-sum(clip.split == split and clip.label not in (SILENCE, UNKNOWN) for clip in kept) // words)
             picks = rng.permutation(len(pool))[:count]
             chosen += [pool[i] for i in sorted(picks)]
         others = chosen
     return kept + [replace(clip, label=UNKNOWN) for clip in others]
 
 
-def _cut_background(root: Path, clips: list[Clip], labels: int, seed: int, seconds: float = 1.0) -> list[Clip]:
-    """`_silence_` clips from `_background_noise_`: as many as a mean label has, disjoint in time by split."""
+def _cut_background(root: Path, clips: list[Clip], seed: int, seconds: float = 1.0) -> list[Clip]:
+    """`_silence_` clips from `_background_noise_`: as many as a mean word has, disjoint in time by split."""
     spans = background_spans(root)
     rng = np.random.default_rng([seed, 0])
     cuts = []
+    spoken = [clip for clip in clips if clip.label != UNKNOWN] or clips
+    words = len({clip.label for clip in spoken})
     for split in SPLITS:
         usable = [(path, a, b) for path, part, a, b in spans if part == split and b - a >= seconds]
-        count = round(sum(clip.split == split for clip in clips) / max(1, labels)) if usable else 0
+        count = -(-sum(clip.split == split for clip in spoken) // max(1, words)) if usable else 0
         for _ in range(count):
             path, a, b = usable[rng.integers(len(usable))]
             start_s = round(float(rng.uniform(a, b - seconds)), 4)
@@ -477,43 +505,20 @@ def _fingerprint(clips: Sequence[Clip], length: int) -> str:
 
 def _load_cached(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     try:
-        samples = np.load(path, allow_pickle=False)
+        samples = np.load(path, mmap_mode="c", allow_pickle=False)  # may be larger than memory
     except (OSError, ValueError, EOFError):
         return None  # not there, or half of a file from an older version: read the recordings again
     return samples if samples.shape == shape and samples.dtype == np.int16 else None
 
 
 def _store_cached(path: Path, samples: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, samples)
+    part = path.with_suffix(f".{os.getpid()}.part")
     try:
-        write_atomically(path, buffer.getbuffer())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            np.save(file, samples)
+        os.replace(part, path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         warnings.warn(f"decoded audio is not kept for the next run: {error}", DataWarning, stacklevel=3)
-
-
-# --- Download ----------------------------------------------------------------------------------------------------
-
-
-def download_speech_commands(root: str | os.PathLike[str], version: str = "v0.02") -> Path:
-    """Fetch Google Speech Commands (about 2.4 GB for v0.02) through torchaudio; returns the folder for load_folder.
-
-    Raises DataError where there is no network, naming the way round.
-    """
-    from torchaudio.datasets import SPEECHCOMMANDS
-
-    if version not in ("v0.01", "v0.02"):
-        raise DataError(f"version '{version}' of Speech Commands does not exist; choose v0.01 or v0.02")
-    name = f"speech_commands_{version}"
-    folder = Path(root) / "SpeechCommands" / name
-    try:
-        Path(root).mkdir(parents=True, exist_ok=True)
-        SPEECHCOMMANDS(os.fspath(root), url=name, download=True)
-    except (OSError, RuntimeError) as error:  # urllib's errors are OSErrors
-        raise DataError(
-            f"Speech Commands could not be downloaded ({error}); download {name}.tar.gz where there is a network, "
-            f"unpack it into {folder}, and run this again"
-        ) from None
-    if not (folder / "testing_list.txt").exists() or not (folder / BACKGROUND).is_dir():
-        raise DataError(f"{folder}: incomplete, an earlier download was probably interrupted; remove it and try again")
-    return folder

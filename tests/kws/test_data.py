@@ -11,7 +11,7 @@ import soundfile
 
 import kws.data
 from kws.audio import AudioError
-from kws.data import GSC12, DataError, DataWarning, download_speech_commands, load_clips, load_folder, which_set
+from kws.data import GSC12, DataError, DataWarning, load_clips, load_folder, which_set
 
 
 @pytest.fixture(autouse=True)
@@ -300,17 +300,6 @@ def test_twelve_classes_of_the_official_layout(official):
     samples, targets = data.waveforms("val")
     assert np.all(samples[targets == data.labels.index("_silence_")] == 50)
     assert "_background_noise_" not in {clip.label for clip in load_clips(official)}
-
-
-def test_a_download_without_a_network_says_what_to_do(tmp_path, monkeypatch):
-    def refuse(*_, **__):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr("torchaudio.datasets.SPEECHCOMMANDS", refuse)
-    with pytest.raises(DataError, match=r"no route to host.*speech_commands_v0\.02"):
-        download_speech_commands(tmp_path)
-    with pytest.raises(DataError, match="v0.01 or v0.02"):
-        download_speech_commands(tmp_path, "v3")
 
 
 def test_reading_sound_does_not_start_torch():
