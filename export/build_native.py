@@ -21,6 +21,12 @@ uint32_t sw_frontend_state_size(const uint8_t *params);
 int32_t sw_frontend_reset(const uint8_t *params, uint32_t len, uint8_t *state, uint32_t state_len);
 int32_t sw_frontend_step(const uint8_t *params, uint32_t len, uint8_t *state, uint32_t state_len,
     const int16_t *samples, uint32_t n, int8_t *out, uint32_t out_len);
+const char *sw_text_error(int32_t code);
+int32_t sw_text_check(const uint8_t *text, uint32_t len);
+int32_t sw_text_rows(const uint8_t *text, uint32_t len, const uint8_t *utf8, uint32_t n, uint8_t *value, uint32_t value_len);
+int32_t sw_text_keys(const uint8_t *text, uint32_t len, const uint8_t *utf8, uint32_t n, uint32_t *keys, uint32_t room);
+int32_t sw_bag_check(const uint8_t *graph, uint32_t len, uint32_t *value_size);
+int32_t sw_bag_step(const uint8_t *graph, uint32_t len, uint8_t *value, uint32_t value_len, uint32_t first, uint32_t last);
 int32_t run_frames(const uint8_t *graph, uint32_t len, uint8_t *state, uint32_t state_len,
     uint8_t *value, uint32_t value_len, const uint8_t *in, uint32_t in_size, uint8_t *out, uint32_t out_size,
     size_t frames, uint32_t last, int32_t every);
@@ -30,7 +36,7 @@ int32_t log_mel(const uint8_t *params, uint32_t len, uint8_t *state, uint32_t st
 
 LOOPS = """
 #include <string.h>
-#include "signwave.h"
+#include "text.h"
 
 /* Frame by frame through operations [0, last); out takes every frame's result, or the last one's. */
 static int32_t run_frames(const uint8_t *graph, uint32_t len, uint8_t *state, uint32_t state_len,
@@ -66,9 +72,9 @@ ffibuilder.cdef(DECLARATIONS)
 ffibuilder.set_source(
     "export._native",
     LOOPS,
-    sources=["device/native/graph.c", "device/native/kernels.c", "device/native/frontend.c"],
+    sources=[f"device/native/{name}.c" for name in ("graph", "kernels", "frontend", "text", "bag")],
     include_dirs=["device/native"],
-    depends=["device/native/signwave.h", "device/native/kernels.h"],
+    depends=[f"device/native/{name}.h" for name in ("signwave", "kernels", "text")],
     extra_compile_args=["-O3", "-fwrapv", "-fno-strict-aliasing"],
 )
 

@@ -1,6 +1,7 @@
 """The packed `.swm` file: everything a board needs to run one network. FORMAT.md is the specification.
 
 write(Model(metadata, labels, thresholds, front_end, ops), "yes_no.swm")
+write(Model(metadata, labels, thresholds, None, ops, GoldenText.of(text, ops, "lights on"), text), "lights.swm")
 model = read("yes_no.swm")
 """
 
@@ -15,12 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from export import reference
-from export.graph import FormatError, Operation, decode_graph, encode_graph
+from export.graph import Bag1b, FormatError, Operation, decode_graph, encode_graph
+from export.text import Text
 
 MAGIC, VERSION = b"SWM\x1a", 2
-MAX_FILE, MAX_LABELS, MAX_LABEL_BYTES, MAX_METADATA = 1 << 20, 512, 255, 4096
-METADATA, LABELS, FRONT_END, GRAPH, GOLDEN = 1, 2, 3, 4, 5
-_NAMES = {METADATA: "metadata", LABELS: "labels", FRONT_END: "front end", GRAPH: "graph", GOLDEN: "golden"}
+MAX_FILE, MAX_LABELS, MAX_LABEL_BYTES, MAX_METADATA, MAX_SLOTS = 1 << 20, 512, 255, 4096, 1 << 14
+METADATA, LABELS, FRONT_END, GRAPH, GOLDEN, TEXT, SLOTS = 1, 2, 3, 4, 5, 6, 7
+_NAMES = {METADATA: "metadata", LABELS: "labels", FRONT_END: "front end", GRAPH: "graph", GOLDEN: "golden", TEXT: "text",
+          SLOTS: "slots"}  # fmt: skip
 _HEADER = struct.Struct("<4sHHII")
 
 
@@ -86,25 +89,56 @@ class Golden:
 
 
 @dataclass
+class GoldenText:
+    """A text file's self-test: a text of at most 256 bytes and the CRC-32 of its result, i32 by i32 (FORMAT.md, 5)."""
+
+    text: str
+    crc: int
+
+    @classmethod
+    def of(cls, reader: Text, ops: list[Operation], text: str) -> "GoldenText":
+        """The test by a text, best one like those of training: what hits no rows tests little."""
+        return cls(text, cls.crc_of(reference.run(ops, [reader.rows(text)])[0]))
+
+    @staticmethod
+    def crc_of(result: np.ndarray) -> int:
+        """CRC-32 of a result i32 (label,)."""
+        return zlib.crc32(np.asarray(result).astype("<i4").tobytes())
+
+
+@dataclass
 class Model:
-    """The contents of one file. `thresholds` are the least accepted margins, one a label (FORMAT.md, 2.2)."""
+    """The contents of one file. `thresholds` are the least accepted margins, one a label (FORMAT.md, 2.2).
+
+    Either `front_end` or `text` says what the graph reads, or neither. `slots`: bytes of that section (text files alone).
+    """
 
     metadata: dict[str, str]
     labels: list[str]
     thresholds: list[int]
     front_end: FrontEnd | None
     ops: list[Operation]
-    golden: Golden = field(default=None)
+    golden: Golden | GoldenText = field(default=None)
+    text: Text | None = None
+    slots: bytes = b""
 
     def __post_init__(self):
-        if self.golden is None:
+        if self.golden is None and self.text is None:
             self.golden = Golden.of(self.ops)
+        if isinstance(self.golden, GoldenText) != (self.text is not None):
+            raise FormatError("golden: a file of text is tested with a text (GoldenText), any other with noise")
 
+    def reading(self) -> Text:
+        """How the file reads text. Raises FormatError where it hears sound."""
+        if self.text is None:
+            raise FormatError(f"model {self.metadata['name']!r} hears sound: it does not read text")
+        return self.text
 
     def listening(self) -> FrontEnd:
         """The front end. Raises FormatError where the model reads features and cannot listen to sound."""
         if self.front_end is None:
-            raise FormatError(f"model {self.metadata['name']!r} has no front end: it reads features, not sound")
+            kind = "features" if self.text is None else "text"
+            raise FormatError(f"model {self.metadata['name']!r} has no front end: it reads {kind}, not sound")
         return self.front_end
 
 
@@ -120,12 +154,16 @@ def decide(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def encode(model: Model) -> bytes:
     """The file's bytes. Raises FormatError where the format cannot hold the model."""
-    sections = {METADATA: _encode_metadata(model.metadata), LABELS: _encode_labels(model.labels, model.thresholds)}
+    labels = _encode_labels(model.labels, model.thresholds, model.text is not None)
+    sections = {METADATA: _encode_metadata(model.metadata), LABELS: labels, GRAPH: encode_graph(model.ops),
+                GOLDEN: _encode_golden(model.golden)}  # fmt: skip
     if model.front_end is not None:
         sections[FRONT_END] = model.front_end.encode()
-    sections[GRAPH] = encode_graph(model.ops)
-    golden = model.golden
-    sections[GOLDEN] = struct.pack(f"<II{len(golden.result)}i", golden.seed, golden.frames, *golden.result)
+    if model.text is not None:
+        sections[TEXT] = model.text.encode()
+    if model.slots:
+        sections[SLOTS] = model.slots
+    sections = dict(sorted(sections.items()))
     body = b"".join(struct.pack("<II", kind, len(raw)) for kind, raw in sections.items())
     body += b"".join(raw + bytes(-len(raw) % 4) for raw in sections.values())
     size = _HEADER.size + len(body)
@@ -140,14 +178,29 @@ def decode(data: bytes) -> Model:
     """The model in a file's bytes. Raises FormatError on anything that FORMAT.md does not allow."""
     sections = _sections(data)
     metadata = _decode_metadata(sections[METADATA])
-    labels, thresholds = _decode_labels(sections[LABELS])
+    text = Text.decode(sections[TEXT]) if TEXT in sections else None
+    labels, thresholds = _decode_labels(sections[LABELS], text is not None)
     front_end = FrontEnd.decode(sections[FRONT_END]) if FRONT_END in sections else None
-    ops = decode_graph(sections[GRAPH])
-    if front_end and (ops[0].reads, ops[0].cin) != ("i8", front_end.bands):
-        raise FormatError(f"the graph reads {ops[0].reads}[{ops[0].cin}], the front end gives i8[{front_end.bands}]")
+    ops, slots = decode_graph(sections[GRAPH]), sections.get(SLOTS, b"")
+    _check_input(ops, front_end, text)
+    if SLOTS in sections and (text is None or not 1 <= len(slots) <= MAX_SLOTS):
+        raise FormatError(f"slots: {len(slots)} bytes; files of text alone have them, 1 to {MAX_SLOTS}")
     if ops[-1].gives != "i32" or ops[-1].cout != len(labels):
         raise FormatError(f"the graph gives {ops[-1].gives}[{ops[-1].cout}], the file has {len(labels)} labels")
-    return Model(metadata, labels, thresholds, front_end, ops, _decode_golden(sections[GOLDEN], len(labels)))
+    golden = _decode_golden(sections[GOLDEN], len(labels)) if text is None else _decode_golden_text(sections[GOLDEN])
+    return Model(metadata, labels, thresholds, front_end, ops, golden, text, slots)
+
+
+def _check_input(ops: list[Operation], front_end: FrontEnd | None, text: Text | None) -> None:
+    first = ops[0]
+    if front_end and text:
+        raise FormatError("a file has a front end or a section text, not both")
+    if front_end and (first.reads, first.cin) != ("i8", front_end.bands):
+        raise FormatError(f"the graph reads {first.reads}[{first.cin}], the front end gives i8[{front_end.bands}]")
+    if isinstance(first, Bag1b) != (text is not None):
+        raise FormatError("a graph that begins with bag_1b and a section text need each other")
+    if text and first.cin != len(text.keys):
+        raise FormatError(f"the graph has {first.cin} rows, the dictionary {len(text.keys)} entries")
 
 
 def write(model: Model, path: str | os.PathLike) -> int:
@@ -258,10 +311,12 @@ def _decode_metadata(raw: bytes) -> dict[str, str]:
     return out
 
 
-def _encode_labels(labels: list[str], thresholds: list[int]) -> bytes:
+def _encode_labels(labels: list[str], thresholds: list[int], is_text: bool) -> bytes:
     if len(labels) != len(thresholds):
         raise FormatError(f"labels: {len(thresholds)} thresholds for {len(labels)} labels")
-    out = [struct.pack(f"<HH{len(labels)}i", len(labels), 0, *thresholds)]
+    one = is_text and len(set(thresholds)) == 1
+    stored = thresholds[:1] if one else thresholds
+    out = [struct.pack(f"<HH{len(stored)}i", len(labels), one, *stored)]
     for label in labels:
         raw = label.encode()
         if not 1 <= len(raw) <= MAX_LABEL_BYTES:
@@ -270,11 +325,12 @@ def _encode_labels(labels: list[str], thresholds: list[int]) -> bytes:
     return b"".join(out)
 
 
-def _decode_labels(raw: bytes) -> tuple[list[str], list[int]]:
-    count, zero = struct.unpack_from("<HH", raw) if len(raw) >= 4 else (0, 0)
-    if not 1 <= count <= MAX_LABELS or zero or len(raw) < 4 + 5 * count:
+def _decode_labels(raw: bytes, is_text: bool) -> tuple[list[str], list[int]]:
+    count, one = struct.unpack_from("<HH", raw) if len(raw) >= 4 else (0, 0)
+    stored = 1 if one else count
+    if not 1 <= count <= MAX_LABELS or one > is_text or len(raw) < 4 + 4 * stored + count:
         raise FormatError(f"labels: {count} labels in {len(raw)} bytes, allowed are 1 to {MAX_LABELS}")
-    thresholds, at, labels = list(struct.unpack_from(f"<{count}i", raw, 4)), 4 + 4 * count, []
+    thresholds, at, labels = list(struct.unpack_from(f"<{stored}i", raw, 4)) * (count if one else 1), 4 + 4 * stored, []
     for i in range(count):
         length = raw[at] if at < len(raw) else 0
         if length == 0 or at + 1 + length > len(raw):
@@ -296,3 +352,20 @@ def _decode_golden(raw: bytes, labels: int) -> Golden:
     if seed == 0 or not 1 <= frames <= 256:
         raise FormatError(f"golden: seed {seed} or {frames} frames out of range")
     return Golden(seed, frames, result)
+
+
+def _encode_golden(golden: Golden | GoldenText) -> bytes:
+    if isinstance(golden, Golden):
+        return struct.pack(f"<II{len(golden.result)}i", golden.seed, golden.frames, *golden.result)
+    raw = golden.text.encode("utf-8", "replace")
+    return struct.pack("<III", 0, len(raw), golden.crc) + raw
+
+
+def _decode_golden_text(raw: bytes) -> GoldenText:
+    zero, length, crc = struct.unpack_from("<III", raw) if len(raw) >= 12 else (1, 0, 0)
+    if zero or not 1 <= length <= 256 or len(raw) != 12 + length:
+        raise FormatError(f"golden: {len(raw)} bytes; a text of 1 to 256 bytes follows three numbers, the first of which is 0")
+    try:
+        return GoldenText(raw[12:].decode(), crc)
+    except UnicodeDecodeError as error:
+        raise FormatError(f"golden: the text is not UTF-8 ({error})") from None

@@ -1,16 +1,20 @@
 """The integer graph: a chain of typed operations on packed bits and small integers (FORMAT.md, section 3).
 
-ops = [ConvI4(...), Conv1b(...), DenseI8(...), SumWindow(...)]
+ops = [ConvI4(...), Conv1b(...), DenseI8(...), SumWindow(...)]      # sound
+ops = [Bag1b(...), Classes1b(...)]                                  # typed text
 section = encode_graph(ops); assert decode_graph(section) == ops
 """
 
+import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 MAX_OPS, MAX_CHANNELS, MAX_TAPS, MAX_DILATION, MAX_SPAN = 64, 512, 64, 64, 256
 MAX_INPUTS, MAX_WINDOW, MAX_SHIFT, MAX_BIAS, MAX_STATE = 4096, 256, 24, 1 << 30, 65536
+MAX_ENTRIES, MAX_THRESHOLDS, MAX_HITS = 16384, 4, 512
 _HEADER = struct.Struct("<HHIHHHHBBH")
 
 
@@ -42,6 +46,11 @@ class Operation:
     def state_bytes(self) -> int:
         """Bytes of state on the board, position included."""
         raise NotImplementedError
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of its record in a file."""
+        return _HEADER.size + sum(_padded(math.prod(shape) * np.dtype(dtype).itemsize) for _, dtype, shape in self.arrays())
 
     def arrays(self) -> "list[tuple[str, str, tuple[int, ...]]]":
         """(field, little-endian dtype, shape) in file order."""
@@ -134,7 +143,44 @@ class SumWindow(Operation):
         return 4 + 4 * self.cin + _padded(2 * self.taps * self.cin)
 
 
-OPERATIONS = {op.opcode: op for op in (ConvI4, Conv1b, DenseI8, SumWindow)}
+@dataclass(eq=False)
+class Bag1b(Operation):
+    """Sum of the binary rows of a text's features, each doubled `gain` times: row numbers -> i16[cout]. cin rows.
+
+    gain (cin / 4,) u8 as `pack_gains` makes it; weight (cin, block) u32 as `pack_outputs` makes it.
+    """
+
+    gain: np.ndarray = None
+    weight: np.ndarray = None
+
+    opcode, reads, gives, name = 5, "rows", "i16", "bag_1b"
+    state_bytes = 0
+
+    def arrays(self):
+        return [("gain", "u1", ((self.cin + 3) // 4,)), ("weight", "<u4", (self.cin, (self.cout + 31) // 32))]
+
+
+@dataclass(eq=False)
+class Classes1b(Operation):
+    """`taps` thresholds a channel, then a binary dense layer over all of their bits: i16[cin] -> i32[cout].
+
+    threshold (taps, cin); weight (cout, taps, word) u32 as `pack_bits` makes it.
+    """
+
+    threshold: np.ndarray = None
+    mult: np.ndarray = None
+    bias: np.ndarray = None
+    weight: np.ndarray = None
+
+    opcode, reads, gives, name = 6, "i16", "i32", "classes_1b"
+    state_bytes = 0
+
+    def arrays(self):
+        return [("threshold", "<i2", (self.taps, self.cin)), ("mult", "<i2", (self.cout,)), ("bias", "<i2", (self.cout,)),
+                ("weight", "<u4", (self.cout, self.taps, (self.cin + 31) // 32))]  # fmt: skip
+
+
+OPERATIONS = {op.opcode: op for op in (ConvI4, Conv1b, DenseI8, SumWindow, Bag1b, Classes1b)}
 
 
 def _padded(n: int) -> int:
@@ -187,9 +233,20 @@ def unpack_i4(words: np.ndarray, cout: int) -> np.ndarray:
     return fields.reshape(8 * blocks, taps, 4 * quads)[:cout].astype(np.int8) - np.int8(8)
 
 
+def pack_gains(gains: np.ndarray) -> np.ndarray:
+    """Numbers of 0 to 3 as u8, four a byte, the first in the lowest bits."""
+    padded = np.pad(np.asarray(gains).astype(np.uint8), (0, -len(gains) % 4)).reshape(-1, 4)
+    return (padded << np.arange(0, 8, 2, dtype=np.uint8)).sum(-1, dtype=np.uint8)
+
+
+def unpack_gains(packed: np.ndarray, n: int) -> np.ndarray:
+    """The inverse of `pack_gains`: the first n as uint8."""
+    return (packed[:, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3).reshape(-1)[:n]
+
+
 def state_size(ops: list[Operation]) -> int:
-    """Bytes of state that a graph needs on the board."""
-    return sum(op.state_bytes for op in ops)
+    """Bytes of state that a graph needs on the board: texts leave none behind."""
+    return 0 if isinstance(ops[0], Bag1b) else sum(op.state_bytes for op in ops)
 
 
 def encode_graph(ops: list[Operation]) -> bytes:
@@ -235,9 +292,8 @@ def _decode_operation(data: bytes, at: int, where: str) -> tuple[Operation, int]
     where += f" ({op.name})"
     _check_shape(op, where)  # before any size is believed
     end, p = at + length, at + _HEADER.size
-    need = _HEADER.size + sum(_padded(int(np.prod(s)) * np.dtype(d).itemsize) for _, d, s in op.arrays())
-    if length != need:
-        raise FormatError(f"{where}: record of {length} bytes, its shape needs {need}")
+    if length != op.record_bytes:
+        raise FormatError(f"{where}: record of {length} bytes, its shape needs {op.record_bytes}")
     if end > len(data):
         raise FormatError(f"{where}: record reaches {end - len(data)} bytes past the section")
     for name, dtype, shape in op.arrays():
@@ -260,19 +316,32 @@ def check_graph(ops: list[Operation]) -> None:
         if i and (ops[i - 1].gives, ops[i - 1].cout) != (op.reads, op.cin):
             before = ops[i - 1]
             raise FormatError(f"{where} reads {op.reads}[{op.cin}], but {before.name} gives {before.gives}[{before.cout}]")
+    _check_text(ops)
     if state_size(ops) > MAX_STATE:
         raise FormatError(f"graph: needs {state_size(ops)} bytes of state, allowed are {MAX_STATE}")
 
 
+def _check_text(ops: list[Operation]) -> None:
+    """Graphs of typed text are bag_1b, dense conv_1b in any number, classes_1b; no others have the first and the last."""
+    kinds = [type(op) for op in ops]
+    if not {Bag1b, Classes1b} & set(kinds):
+        return
+    middle = ops[1:-1]
+    dense = all(type(op) is Conv1b and op.taps * op.dilation == 1 for op in middle)
+    if kinds[0] is not Bag1b or kinds[-1] is not Classes1b or not dense:
+        raise FormatError("graph: bag_1b comes first and classes_1b last, with conv_1b of one tap alone between them")
+
+
 def _check_shape(op: Operation, where: str) -> None:
-    limits = [("cin", 1, MAX_CHANNELS), ("cout", 1, MAX_CHANNELS), ("dilation", 1, MAX_DILATION),
-              ("taps", 1, MAX_WINDOW if isinstance(op, SumWindow) else MAX_TAPS), ("span", 1, MAX_SPAN),
-              ("shift_a", 0, 0 if isinstance(op, SumWindow) else MAX_SHIFT),
+    limits = [("cin", 1, MAX_ENTRIES if isinstance(op, Bag1b) else MAX_CHANNELS), ("cout", 1, MAX_CHANNELS),
+              ("dilation", 1, 1 if isinstance(op, (Bag1b, Classes1b)) else MAX_DILATION),
+              ("taps", 1, {SumWindow: MAX_WINDOW, Bag1b: 1, Classes1b: MAX_THRESHOLDS}.get(type(op), MAX_TAPS)),
+              ("span", 1, MAX_SPAN), ("shift_a", 0, 0 if isinstance(op, (SumWindow, Bag1b)) else MAX_SHIFT),
               ("shift_b", 0, MAX_SHIFT if isinstance(op, (ConvI4, DenseI8)) else 0)]  # fmt: skip
     for name, low, high in limits:
         if not low <= getattr(op, name) <= high:
             raise FormatError(f"{where}: {name} is {getattr(op, name)}, allowed are {low} to {high}")
-    if not isinstance(op, SumWindow) and op.taps * op.cin > MAX_INPUTS:
+    if not isinstance(op, (SumWindow, Bag1b)) and op.taps * op.cin > MAX_INPUTS:
         raise FormatError(f"{where}: {op.taps} taps x {op.cin} channels are more than {MAX_INPUTS} inputs")
     if op.shortcut and not (isinstance(op, Conv1b) and op.cin == op.cout):
         raise FormatError(f"{where}: a shortcut needs conv_1b with as many inputs as outputs")
@@ -295,8 +364,16 @@ def _check_values(op: Operation, where: str) -> None:
         if values.min() < low or values.max() > high:
             raise FormatError(f"{where}: {name} holds a value outside {low}..{high}")
     if isinstance(op, Conv1b):
-        outputs = unpack_outputs(op.weight, 32 * op.weight.shape[-1])
-        if unpack_bits(op.flip, 32 * op.words)[op.cin :].any() or outputs[..., op.cout :].any():
+        if unpack_bits(op.flip, 32 * op.words)[op.cin :].any() or _beyond(op, unpack_outputs, op.cout):
             raise FormatError(f"{where}: padding bits in flip or weights are not zero")
+    if isinstance(op, Bag1b) and (int(op.gain[-1]) >> 2 * ((op.cin - 1) % 4 + 1) or _beyond(op, unpack_outputs, op.cout)):
+        raise FormatError(f"{where}: padding bits in gains or weights are not zero")
+    if isinstance(op, Classes1b) and _beyond(op, unpack_bits, op.cin):
+        raise FormatError(f"{where}: padding bits in the weights are not zero")
     if isinstance(op, ConvI4) and op.cout % 8 and np.any(op.weight[-1, ..., op.cout % 8 :]):
         raise FormatError(f"{where}: padding in the weights is not zero")
+
+
+def _beyond(op: Operation, unpack: Callable, n: int) -> bool:
+    """Whether a bit behind the first n of the weights' last words is set."""
+    return bool(unpack(op.weight[..., -1:], 32)[..., (n - 1) % 32 + 1 :].any())

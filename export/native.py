@@ -5,6 +5,7 @@ compute, and batch functions keep their state to themselves: threads scale.
 """
 
 import struct
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,9 @@ class NativeError(ValueError):
     """What the C core refused, and why."""
 
 
-def _raise_on(code: int, what: str) -> None:
-    if code:
-        raise NativeError(f"{what}: {ffi.string(lib.sw_error(code)).decode()}")
+def _raise_on(code: int, what: str, said: Callable = lib.sw_error) -> None:
+    if code < 0:
+        raise NativeError(f"{what}: {ffi.string(said(code)).decode()}")
 
 
 def _aligned(data: bytes) -> np.ndarray:
@@ -200,6 +201,63 @@ class Graph:
         )  # fmt: skip
         _raise_on(code, "graph")
         return out
+
+
+class Text:
+    """A file's sections "text" and graph on the C core. Raises NativeError where one is not valid or they do not fit.
+
+    Without a graph it gives features and rows alone.
+    """
+
+    def __init__(self, section: bytes, graph: bytes | None = None) -> None:
+        self._section, self._graph = _aligned(section), None
+        entries = lib.sw_text_check(_u8(self._section), len(section))
+        _raise_on(entries, "text", lib.sw_text_error)
+        self._value = _words(4 + 2 * 512)
+        if graph is None:
+            return
+        self._graph, size = _aligned(graph), ffi.new("uint32_t *")
+        rows = lib.sw_bag_check(_u8(self._graph), len(graph), size)
+        _raise_on(rows, "graph", lib.sw_text_error)
+        if rows != entries:
+            raise NativeError(f"the graph has {rows} rows, the dictionary {entries} entries")
+        self._value, self._records = _words(size[0]), _records(graph)
+        self.value_size: int = size[0]
+
+    def keys(self, text: str | bytes) -> np.ndarray:
+        """uint32 (feature,): what `export.text.features` gives."""
+        raw = _utf8(text)
+        n = lib.sw_text_keys(_u8(self._section), len(self._section), raw, len(raw), ffi.NULL, 0)
+        out = np.empty(n, np.uint32)
+        lib.sw_text_keys(_u8(self._section), len(self._section), raw, len(raw), ffi.cast("uint32_t *", out.ctypes.data), n)
+        return out
+
+    def rows(self, text: str | bytes) -> np.ndarray:
+        """uint16 (hit,), at most 512: the rows of a text's features."""
+        value, raw = np.zeros_like(self._value), _utf8(text)
+        code = lib.sw_text_rows(_u8(self._section), len(self._section), raw, len(raw), _u8(value), len(value))
+        _raise_on(code, "text", lib.sw_text_error)
+        return value.view(np.uint16)[2 : 2 + int(value.view(np.uint32)[0])].copy()
+
+    def run(self, text: str | bytes) -> np.ndarray:
+        """int32 (label,): the graph's result."""
+        return self.run_rows(self.rows(text))
+
+    def run_rows(self, rows: npt.ArrayLike, last: int | None = None) -> np.ndarray:
+        """The result of the first `last` operations, or of all, from row numbers: int16 (channel,), or int32 (label,)."""
+        rows, value = np.asarray(rows).astype(np.uint16), np.zeros_like(self._value)
+        n = len(self._records) if last is None else last
+        if self._graph is None or not 1 <= n <= len(self._records) or len(rows) > 512:
+            raise NativeError(f"{n} operations on {len(rows)} rows: there is no such graph, or there are more than 512 rows")
+        value.view(np.uint32)[0] = len(rows)
+        value.view(np.uint16)[2 : 2 + len(rows)] = rows
+        _raise_on(lib.sw_bag_step(_u8(self._graph), len(self._graph), _u8(value), len(value), 0, n), "graph", lib.sw_text_error)
+        opcode, _, cout = self._records[n - 1]
+        return value.view(np.int32 if opcode == 6 else np.int16)[:cout].copy()
+
+
+def _utf8(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
 
 
 def _records(section: bytes) -> list[tuple[int, int, int]]:

@@ -2,13 +2,29 @@
 
     frames = log_mel(samples, front_end)      # (frame, band) i8
     y = run(ops, frames)                      # (frame, channel), the result after every frame
+    y = run(ops, [text.rows("lights on")])    # (text, label) of a graph that begins with bag_1b
 
 Slow by intent. All arithmetic is int64 on values that FORMAT.md keeps within 32 bits, so nothing here can wrap unseen.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from export.graph import Conv1b, ConvI4, DenseI8, Operation, SumWindow, unpack_bits, unpack_i4, unpack_outputs
+from export.graph import (
+    MAX_HITS,
+    Bag1b,
+    Classes1b,
+    Conv1b,
+    ConvI4,
+    DenseI8,
+    Operation,
+    SumWindow,
+    unpack_bits,
+    unpack_gains,
+    unpack_i4,
+    unpack_outputs,
+)
 
 FFT = 512
 
@@ -17,12 +33,18 @@ def sat16(v: np.ndarray) -> np.ndarray:
     return np.clip(v, -32768, 32767)
 
 
-def run(ops: list[Operation], frames: np.ndarray) -> np.ndarray:
-    """Run a graph over frames (frame, channel) from its initial state; returns (frame, channel) of the last operation's type."""
-    x = np.asarray(frames).astype(np.int64)
-    if x.ndim != 2 or x.shape[1] != ops[0].cin:
-        raise ValueError(f"the graph reads frames of {ops[0].cin} channels, not an array of shape {x.shape}")
-    for op in ops:
+def run(ops: list[Operation], frames: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
+    """Run a graph over frames (frame, channel) from its initial state; returns (frame, channel) of the last operation's type.
+
+    Where it begins with bag_1b, frames are texts: of each the numbers of its rows, at most 512.
+    """
+    if isinstance(ops[0], Bag1b):
+        x = _bag_1b(ops[0], frames)
+    else:
+        x = np.asarray(frames).astype(np.int64)
+        if x.ndim != 2 or x.shape[1] != ops[0].cin:
+            raise ValueError(f"the graph reads frames of {ops[0].cin} channels, not an array of shape {x.shape}")
+    for op in ops[isinstance(ops[0], Bag1b) :]:
         x = _RUN[type(op)](op, x)
     return x.astype({"i16": np.int16, "i32": np.int32}[ops[-1].gives])
 
@@ -61,7 +83,22 @@ def _sum_window(op: SumWindow, x: np.ndarray) -> np.ndarray:
     return total
 
 
-_RUN = {ConvI4: _conv_i4, Conv1b: _conv_1b, DenseI8: _dense_i8, SumWindow: _sum_window}
+def _bag_1b(op: Bag1b, texts: Sequence[Sequence[int]]) -> np.ndarray:
+    signs = 2 * unpack_outputs(op.weight, op.cout).astype(np.int64) - 1
+    rows = signs << unpack_gains(op.gain, op.cin)[:, None].astype(np.int64)
+    if any(len(text) > MAX_HITS or not all(0 <= row < op.cin for row in text) for text in texts):
+        raise ValueError(f"a text has at most {MAX_HITS} rows, numbers from 0 to {op.cin - 1}")
+    return np.array([rows[np.asarray(text, np.int64)].sum(0) for text in texts], np.int64).reshape(-1, op.cout)
+
+
+def _classes_1b(op: Classes1b, y: np.ndarray) -> np.ndarray:
+    bits = y[:, None, :] >= op.threshold
+    weight = unpack_bits(op.weight, op.cin)
+    s = np.einsum("ftc,otc->fo", 2 * bits.astype(np.int64) - 1, 2 * weight.astype(np.int64) - 1)
+    return ((s * op.mult) >> op.shift_a) + op.bias
+
+
+_RUN = {ConvI4: _conv_i4, Conv1b: _conv_1b, DenseI8: _dense_i8, SumWindow: _sum_window, Classes1b: _classes_1b}
 
 
 def golden_input(op: Operation, seed: int, frames: int) -> np.ndarray:

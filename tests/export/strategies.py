@@ -3,8 +3,23 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from export.format import FrontEnd, Model
-from export.graph import Conv1b, ConvI4, DenseI8, Operation, SumWindow, pack_bits, pack_i4, pack_outputs
+from export.folding import Folding
+from export.format import FrontEnd, GoldenText, Model
+from export.graph import (
+    Bag1b,
+    Classes1b,
+    Conv1b,
+    ConvI4,
+    DenseI8,
+    Operation,
+    SumWindow,
+    pack_bits,
+    pack_gains,
+    pack_i4,
+    pack_outputs,
+)
+from export.pieces import Pieces
+from export.text import FAMILIES, PIECES, Text, features
 
 
 def random_op(rng: np.random.Generator, kind: type, cin: int, cout: int, taps=1, dilation=1, shortcut=False) -> Operation:
@@ -68,3 +83,59 @@ def tiny_model(seed: int = 0, bands: int = 4, labels: int = 3) -> Model:
     edges = np.linspace(32, 4000, bands + 2).astype(int).tolist()
     names = ["yes", "no", "größer"][:labels] + [f"label {i}" for i in range(3, labels)]
     return Model({"name": "tiny"}, names, [0] * labels, FrontEnd(edges), [*ops, SumWindow(labels, labels, 5)])
+
+
+SENTENCES = ["turn on the kitchen lights", "What's the time, 12:30?", "ça va, größer? Ā đ Ğ", "Включи свет, ёж! Йод Ѣ",
+             "温度を下げて", "שָׁלוֹם", "أضِف ٣", "🏠👍🏽 x", "สวัสดี", "한국어", "ΆΛΦΑ ς", "ＡＢ７", "हिन्दी में"]  # fmt: skip
+_LETTERS = sorted(set("".join(SENTENCES)) | set(" ,.'\u2019\u0301\u0000\ufffd\u00ad\U0001f3fb\u200d"))
+
+
+def texts() -> st.SearchStrategy[str | bytes]:
+    """Sentences that are known and pieces of them, letters of many scripts, all of Unicode, damaged UTF-8, any bytes."""
+    known = st.sampled_from(SENTENCES)
+    letters = st.lists(st.sampled_from(_LETTERS), max_size=90).map("".join)
+    anything = st.text(st.characters(), max_size=40)  # surrogates are among them
+    long = st.sampled_from(["a" * 200, "ab " * 400, "温a" * 50])
+    spelled = st.one_of(known, letters, anything, st.lists(known, max_size=8).map(" ".join), long)
+    damaged = st.tuples(spelled, st.integers(0, 80), st.integers(0, 255)).map(
+        lambda t: (raw := t[0].encode("utf-8", "surrogatepass"))[: t[1]] + bytes([t[2]]) + raw[t[1] + 1 :]
+    )
+    return st.one_of(spelled, damaged, st.binary(max_size=60))
+
+
+def random_text_ops(rng: np.random.Generator, rows: int, channels: int, labels: int, thresholds: int, dense: int) -> list:
+    """bag_1b, some conv_1b of one tap, classes_1b, with values over their whole ranges or near what texts give."""
+    n = lambda reach, *shape: rng.integers(-reach, reach, shape)  # noqa: E731
+    weight = pack_outputs(rng.integers(0, 2, (rows, channels)))
+    ops = [Bag1b(rows, channels, gain=pack_gains(rng.integers(0, 4, rows)), weight=weight)]
+    for _ in range(dense):
+        ops.append(random_op(rng, Conv1b, channels, channels, shortcut=bool(rng.integers(0, 2))))
+        ops[-1].threshold = n(60, channels)
+    reach = int(rng.choice([60, 32768]))
+    weight = pack_bits(rng.integers(0, 2, (labels, thresholds, channels)))
+    ops.append(Classes1b(channels, labels, thresholds, 1, int(rng.integers(0, 13)), threshold=n(reach, thresholds, channels),
+                         mult=n(32768, labels), bias=n(32768, labels), weight=weight))  # fmt: skip
+    return ops
+
+
+def random_pieces(rng: np.random.Generator, n: int = 300) -> Pieces:
+    """Parts of SENTENCES, with the mark of a chunk before some, at costs that make ties; some letters are in none."""
+    found = set()
+    for _ in range(n):
+        words = "▁".join(str(rng.choice(SENTENCES)).lower().split())
+        begin, length = int(rng.integers(0, len(words))), int(rng.choice([1, 1, 2, 3, 4, 6]))
+        found.add(("▁" + words)[begin : begin + length].encode()[:63])
+    return Pieces({piece: int(rng.integers(1, 12)) * len(piece) for piece in sorted(found)}, int(rng.choice([1, 20, 300])))
+
+
+def text_model(seed: int = 0, channels: int = 40, labels: int = 3, thresholds: int = 2, dense: int = 1, families: int = 0,
+               more: int = 40) -> Model:  # fmt: skip
+    """A complete model that reads; it has rows for features of SENTENCES, and for `more` that nothing gives."""
+    rng = np.random.default_rng(seed)
+    folding, families = Folding.of(SENTENCES), families or (1 << len(FAMILIES)) - 1
+    pieces = random_pieces(rng) if families & PIECES else None
+    keys = {key for text in SENTENCES for key in features(text, families, folding, pieces) if rng.random() < 0.7}
+    text = Text(families, folding, sorted(keys | set(rng.integers(0, 1 << 24, more).tolist())), pieces)
+    ops = random_text_ops(rng, len(text.keys), channels, labels, thresholds, dense)
+    names = ["lights_on", "größer", "_unknown_"][:labels] + [f"label {i}" for i in range(3, labels)]
+    return Model({"name": "text"}, names, [5] * labels, None, ops, GoldenText.of(text, ops, SENTENCES[0]), text)

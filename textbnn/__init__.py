@@ -1,0 +1,1 @@
+"""Typed commands: examples, text teachers, binary students, their lowering and measurement."""
