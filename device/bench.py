@@ -1,7 +1,7 @@
 """Exact instruction counts of a model on a board's processor, from emulation: the same on every computer and every run.
 
     table = bench("model.swm", "xtensawin")
-    table["instructions_per_second_of_audio"]
+    table["instructions_per_second_of_audio"]        # or, of a file that reads: bench_text(...)["instructions_per_text"]
 
 Binary layers add up set bits alone, so counts depend on what is heard: `inputs` says on what.
 Instructions are not cycles: memory and branches cost more on silicon.
@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from device.counts import count_calls, count_model
+from device.counts import count_calls, count_model, count_texts
 from device.micropython import code_size, native_module
 from export import format as swm
 from export.graph import Conv1b, ConvI4, DenseI8, Operation, SumWindow
+
+STACK = 1024  # bytes that the text core takes of it at most
 
 # What the same layer costs otherwise: XOR and a popcount word by word, and multiplications of int8 by int8.
 _YARDSTICKS = """
@@ -62,6 +64,32 @@ def bench(path: str | Path, chip: str = "rv32imc", frames: int = 50, seed: int =
         "layers": layers,
         "code_bytes": code_size(native_module(chip)),
         "ram_bytes": counts.ram_bytes,
+    }
+
+
+def bench_text(path: str | Path, chip: str = "rv32imc", characters: int = 40, texts: int = 20, seed: int = 0) -> dict:
+    """Instruction counts of a file that reads text, averaged over `texts` of as many characters as a command has.
+
+    They are words of the golden text and of the labels, in any order. instructions_per_text: all; read_instructions: bytes to
+    rows; layers: list of {name, instructions}; rows_per_text; code_bytes: the native module; ram_bytes: beside the model's
+    bytes, the value buffer and what the kernels take of the stack. Raises as `bench` does.
+    """
+    model = swm.read(path)
+    rng = np.random.default_rng(seed)
+    words = f"{model.reading() and model.golden.text} {' '.join(model.labels)}".replace("_", " ").split()
+    inputs = [" ".join(rng.choice(words, characters)).encode()[:characters] for _ in range(texts)]
+    counts, value_bytes = count_texts(chip, Path(path).read_bytes(), inputs)
+    layers = [{"name": op.name, "instructions": round(np.mean(n))} for op, n in zip(model.ops, counts[:, 1:].T, strict=True)]
+    return {
+        "chip": chip,
+        "characters": characters,
+        "instructions_per_text": round(counts.sum(1).mean()),
+        "most_instructions": int(counts.sum(1).max()),
+        "read_instructions": round(counts[:, 0].mean()),
+        "rows_per_text": round(np.mean([len(model.text.rows(text)) for text in inputs]), 1),
+        "layers": layers,
+        "code_bytes": code_size(native_module(chip, name="text")),
+        "ram_bytes": value_bytes + STACK,
     }
 
 

@@ -16,7 +16,7 @@ Json = Annotated[
 def verify(
     file: File,
     inputs: Annotated[
-        int, typer.Option(min=1, max=1000, help="Random clips to compare, besides the golden test in the file.")
+        int, typer.Option(min=1, max=1000, help="Random clips or texts to compare, besides the golden test in the file.")
     ] = 8,
     seed: Annotated[int, typer.Option(help="Other seeds give other clips.")] = 0,
     json: Json = False,
@@ -43,12 +43,15 @@ def bench(
     chip: Annotated[str, typer.Option(help="rv32imc: ESP32-C3, C6 and their kind; xtensawin: ESP32, S2, S3.")] = "rv32imc",
     json: Json = False,
 ) -> None:
-    """Count the instructions a board spends on a second of audio, exactly, under emulation."""
+    """Count the instructions a board spends on a second of audio, or on a typed command, exactly, under emulation."""
     from device.bench import bench as count
     from device.counts import CHIPS
+    from export.format import read
 
     if chip not in CHIPS:
         raise typer.BadParameter(f"no exact counts for {chip!r}; there are some for {' and '.join(CHIPS)}", param_hint="--chip")
+    if read(file).text is not None:
+        return _bench_text(file, chip, json)
     value = count(file, chip)
     keys = ("name", "binary_macs", "int_macs", "instructions", "naive", "int8")
     rows = [[_cell(layer[key]) for key in keys] for layer in value["layers"]]
@@ -64,6 +67,18 @@ def bench(
         naive, int8 = value["naive_per_second_of_audio"] / 1e6, value["int8_per_second_of_audio"] / 1e6
         lines.append(f"the same network with naive popcount: {naive:.2f} million; all in int8: {int8:.2f} million")
     lines.append(f"native module {value['code_bytes']:,} bytes; RAM beside the weights {value['ram_bytes']:,} bytes")
+    show(value, "\n".join(lines), json)
+
+
+def _bench_text(file: Path, chip: str, json: bool) -> None:
+    from device.bench import bench_text
+
+    value = bench_text(file, chip)
+    rows = [["text to rows", value["read_instructions"]], *[[x["name"], x["instructions"]] for x in value["layers"]]]
+    total = value["instructions_per_text"]
+    lines = [table([f"{value['characters']} characters on {chip}", "instructions"], [*rows, ["total", total]]), "",
+             f"{value['rows_per_text']:g} rows a text; {total / 160e3:.2f} ms of a 160 MHz core at one a cycle",
+             f"native module {value['code_bytes']:,} bytes; RAM beside the file: {value['ram_bytes']:,} bytes"]  # fmt: skip
     show(value, "\n".join(lines), json)
 
 

@@ -66,6 +66,22 @@ print(len(state) + len(value) + (len(audio) if model.hop else 0), model.hop or 0
 """
 
 
+_TEXTS = """
+from signwave.text import Text as Model, kernels
+model = load()
+text, graph, value = model._text, model._graph, model._value
+with open("inputs.bin", "rb") as f:
+    for length in LENGTHS:
+        data = bytearray(length)
+        f.readinto(data)
+        count(kernels.rows_count, text, data, value)
+        for i in range(model._layers):
+            count(kernels.step_count, graph, value, i, i)  # the way to the layer's record
+            count(kernels.step_count, graph, value, i, i + 1)
+print(len(value))
+"""
+
+
 @dataclass
 class ModelCounts:
     """Instructions by frame; `layers[i]` those of operation i. `ram_bytes`: the state and value buffers."""
@@ -116,6 +132,15 @@ def count_model(chip: str, model: bytes, inputs: bytes, block: int, timeout_s: f
     whole, parts = whole.reshape(frames, -1), parts.reshape(frames, -1)[:, front:]
     layers = parts[:, 1::2] - parts[:, 0::2]
     return ModelCounts(whole[:, 0].tolist() if hop else [], whole[:, front].tolist(), layers.T.tolist(), ram_bytes)
+
+
+def count_texts(chip: str, model: bytes, texts: list[bytes], timeout_s: float = 300) -> tuple[np.ndarray, int]:
+    """Count a file that reads text: (text, 1 + operation) instructions, reading first; bytes of the value buffer."""
+    files = package_files(native_module(chip, count=True, name="text")) | {"model.swm": model, "inputs.bin": b"".join(texts)}
+    script = LOAD_MODEL + _TEXTS.replace("LENGTHS", repr([len(text) for text in texts]))
+    counts, printed = count_calls(chip, script, files, timeout_s)
+    table = np.array(counts).reshape(len(texts), -1)
+    return np.concatenate([table[:, :1], table[:, 2::2] - table[:, 1::2]], axis=1), int(printed.split()[-1])
 
 
 class _Xtensa(Target):

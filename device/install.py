@@ -69,8 +69,10 @@ for path, _ in renames:
     try:
         model = None
         gc.collect()
-        model = signwave.Model(path)
-        if signwave.backend.name != "portable" and not model.self_test(): raise ValueError("its self-test gives other results")
+        if path in texts: from signwave.text import Text as kind, kernels_name as kernels
+        else: kind, kernels = signwave.Model, signwave.backend.name
+        model = kind(path)
+        if kernels != "portable" and not model.self_test(): raise ValueError("its self-test gives other results")
     except (ValueError, MemoryError) as error:
         answer["failed"].append([path, str(error)])
 if answer["failed"]: renames = []
@@ -108,13 +110,14 @@ def install(board: Board, models: list[Path] | None = None, every_architecture: 
 
     The package has the native kernels of the board's architecture, or those of all with `every_architecture`.
     """
-    contents = {}
+    contents, texts = {}, []
     for path in models or []:
-        read(path)
+        model = read(path)
         place = f"/{folder.strip('/')}/{path.name}".replace("//", "/")
         if place in contents:
             raise BoardError(f"two model files are called {path.name}")
         contents[place] = path.read_bytes()
+        texts += [f"{place}.new"] if model.text else []
     progress("looking at the board")
     found = board.ask(_LOOK)
     _check_firmware(found)
@@ -123,7 +126,7 @@ def install(board: Board, models: list[Path] | None = None, every_architecture: 
     package = build(None if every_architecture else [arch] if arch else [])
     written, digests = _write(board, found, package, contents, progress)
     progress("switching")
-    tried = _switch(board, found, package, list(contents), digests)
+    tried = _switch(board, found, package, list(contents), texts, digests)
     removed = board.ask(_CLEAN, home=f"{found['lib']}/signwave", keep=[package.digest, "__init__.py", "__init__.mpy"])
     return Report(package.version, package.digest, tried["kernels"], tried["reason"], written, list(contents), removed)
 
@@ -159,15 +162,19 @@ def _write(board: Board, found: dict, package: Package, models: dict[str, bytes]
     return size, digests
 
 
-def _switch(board: Board, found: dict, package: Package, models: list[str], digests: list[tuple[str, str]]) -> dict:
-    """Bring the new version into use if all is there as sent, try it, and go back to the old one if it fails."""
+def _switch(board: Board, found: dict, package: Package, models: list[str], texts: list[str],
+            digests: list[tuple[str, str]]) -> dict:  # fmt: skip
+    """Bring the new version into use if all is there as sent, try it, and go back to the old one if it fails.
+
+    texts: the new files that read text.
+    """
     lib = found["lib"]
     renames = [(f"{lib}/{name}.new", f"{lib}/{name}") for name in in_order(package.loader, found["loaders"])]
     if wrong := board.ask(VERIFY + "if answer: renames = []" + SWITCH, digests=digests, renames=renames, timeout_s=120):
         raise BoardError(f"{', '.join(wrong)} did not arrive as sent; nothing was switched, type the same command again")
     try:
         renames = [(f"{path}.new", path) for path in models]
-        tried = board.ask(_TRY + SWITCH, renames=renames, timeout_s=120)
+        tried = board.ask(_TRY + SWITCH, renames=renames, texts=texts, timeout_s=120)
         if tried["failed"]:
             path, reason = tried["failed"][0]
             raise BoardError(f"{path.removesuffix('.new')} does not run on this board: {reason}")

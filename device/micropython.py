@@ -1,7 +1,7 @@
 """MicroPython on this computer: the PC port, and the boards' two architectures under emulation.
 
     output = Target("rv32").run("import sys; print(sys.platform)", files={"data.bin": b"..."})
-    module = native_module("rv32imc")        # the C kernels as a .mpy, built or reused
+    module = native_module("rv32imc")        # the C kernels as a .mpy, built or reused; name="text": those for typed text
 
 `make toolchain` prepares everything; what is missing is said with that command in the message.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 DEVICE = Path(__file__).resolve().parent
 BOARD_PACKAGE, NATIVE = DEVICE / "board" / "signwave", DEVICE / "native"
 ARCHITECTURES = {"pc": "x64", "rv32": "rv32imc", "xtensa": "xtensawin"}
+MODULES = ("kernels", "text")  # native ones: for sound, for typed text
 
 _ARCHIVE_ADDRESS = {"rv32": 0x84000000, "xtensa": 0x10000000}  # RAM beside the heap; xtensa: toolchain/xtensa/port/link.ld
 
@@ -116,12 +117,10 @@ def mpy_dir() -> Path:
     return Path(os.environ.get("MPY_DIR") or toolchain_dir() / "micropython")
 
 
-def package_files(module: Path | None = None) -> dict[str, bytes]:
-    """The board package by path below a board's library folder, with one native module or none (portable kernels)."""
-    files = {f"signwave/{path.name}": path.read_bytes() for path in sorted(BOARD_PACKAGE.glob("*.py"))}
-    if module is not None:
-        files[f"signwave/{module.name}"] = module.read_bytes()
-    return files
+def package_files(*modules: Path | None) -> dict[str, bytes]:
+    """The board package by path below a board's library folder, with native modules or none (portable kernels)."""
+    files = [*sorted(BOARD_PACKAGE.glob("*.py")), *(module for module in modules if module is not None)]
+    return {f"signwave/{path.name}": path.read_bytes() for path in files}
 
 
 class Target:
@@ -255,10 +254,11 @@ def _archive(files: dict[str, bytes]) -> bytes:
     return head.ljust(start, b"\0") + body
 
 
-def native_module(arch: str, count: bool = False) -> Path:
-    """The C kernels for an architecture as kernels_<arch>.mpy, built once per state of the sources.
+def native_module(arch: str, count: bool = False, name: str = "kernels") -> Path:
+    """The C core for an architecture as NAME_<arch>.mpy, NAME of MODULES, built once per state of the sources.
 
-    With `count`, the build that also has the counting functions. Raises MicroPythonError with the compiler's words.
+    With `count`, the build that also has the counting functions. Raises
+    MicroPythonError with the compiler's words.
     """
     if arch not in ARCHITECTURES.values():
         raise MicroPythonError(f"unknown architecture '{arch}'; known are {', '.join(ARCHITECTURES.values())}")
@@ -268,29 +268,29 @@ def native_module(arch: str, count: bool = False) -> Path:
     for path in sorted(NATIVE.rglob("*")):
         if path.is_file() and (path.suffix in (".c", ".h", ".mk", ".S") or path.name == "Makefile"):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    name = f"{arch}{'-count' if count else ''}-{digest.hexdigest()[:16]}"
-    folder = toolchain_dir() / "native" / name
-    module = folder / f"kernels_{arch}.mpy"
+    build = f"{arch}{'-count' if count else ''}-{digest.hexdigest()[:16]}"
+    module = toolchain_dir() / "native" / build / name / f"{name}_{arch}.mpy"
     if not module.exists():
-        _build(arch, count, folder, module.name)
+        _build(arch, count, module)
     return module
 
 
-def _build(arch: str, count: bool, folder: Path, module: str) -> None:
+def _build(arch: str, count: bool, module: Path) -> None:
+    folder = module.parent
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{arch}.", dir=folder.parent))
     own_gcc = toolchain_dir() / "xtensa-gcc" / "bin"
     environment = {**os.environ, "PATH": f"{own_gcc}{os.pathsep}{os.environ.get('PATH', '')}"}
-    command = ["make", "-s", "-C", str(NATIVE), f"ARCH={arch}", f"MPY_DIR={mpy_dir()}", f"BUILD={work}",
-               f"PYTHON={sys.executable}"] + (["COUNT=1"] if count else [])  # fmt: skip
+    command = ["make", "-s", "-C", str(NATIVE), f"ARCH={arch}", f"MODULE={folder.name}", f"MPY_DIR={mpy_dir()}",
+               f"BUILD={work}", f"PYTHON={sys.executable}"] + (["COUNT=1"] if count else [])  # fmt: skip
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-        built = next(iter(work.rglob(module)), None)
+        built = next(iter(work.rglob(module.name)), None)
         if done.returncode or built is None:
             raise MicroPythonError(f"building the kernels for {arch} failed (is the toolchain complete? type: make "
                                    f"toolchain):\n{(done.stdout + done.stderr)[-3000:]}")  # fmt: skip
         keep = Path(tempfile.mkdtemp(prefix=f"{arch}.", dir=folder.parent))
-        shutil.copy(built, keep / module)
+        shutil.copy(built, keep / module.name)
         try:
             keep.rename(folder)
         except OSError:  # another process was first

@@ -16,7 +16,7 @@ from device.link import Board, BoardError
 from device.run import Result
 from export import native
 from export.format import Model, read
-from export.graph import encode_graph
+from export.graph import FormatError, encode_graph
 
 # RAM that importing the package takes, where it cannot be measured because it is not installed yet; tests hold it to that.
 PACKAGE_RAM_BYTES = 28 * 1024
@@ -117,6 +117,8 @@ answer = {"kernels": backend.name, "mean": [t / frames for t in total], "most": 
 def needs(path: str | Path) -> tuple[int, int]:
     """(bytes of the file, bytes of RAM beside it) that a model takes on a board. Raises FormatError, OSError."""
     model = read(path)
+    if model.text is not None:
+        return Path(path).stat().st_size, native.Text(model.text.encode(), encode_graph(model.ops)).value_size
     graph = native.Graph(encode_graph(model.ops))
     beside = graph.state_size + graph.value_size
     if model.front_end:
@@ -189,6 +191,8 @@ def measure(board: Board, path: Path, frames: int = 50) -> dict:
     most in use, garbage included) and free (with the model loaded). Raises BoardError, FormatError.
     """
     model = read(path)
+    if model.text is not None:
+        raise FormatError(f"{path} reads text, and only sound is measured on boards: signwave bench {path} counts instructions")
     with on_board(board, path) as place:
         got = board.ask(_MEASURE, path=place, frames=frames, timeout_s=600)
     names = ["front end", *(op.name for op in model.ops)]

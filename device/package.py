@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.micropython import ARCHITECTURES, BOARD_PACKAGE, DEVICE, MicroPythonError, native_module
+from device.micropython import ARCHITECTURES, BOARD_PACKAGE, DEVICE, MODULES, MicroPythonError, native_module
 from export.format import read, write_atomically
 
 # The version's own __init__ runs under the package's name, so that its submodules are found through __path__.
@@ -53,7 +53,7 @@ def build(architectures: list[str] | None = None) -> Package:
     names = list(ARCHITECTURES.values()) if architectures is None else architectures
     sources = sorted(BOARD_PACKAGE.glob("*.py"))
     files = {f"{path.stem}.mpy": bytecode(path.read_text(), path.name) for path in sources}
-    for module in (native_module(name) for name in names):
+    for module in (native_module(arch, name=kind) for arch in names for kind in MODULES):
         files[module.name] = module.read_bytes()
     digest = hashlib.sha256(b"".join(name.encode() + b"\0" + hashlib.sha256(data).digest() for name, data in files.items()))
     folder, version = digest.hexdigest()[:8], importlib.metadata.version("signwave")

@@ -1,34 +1,13 @@
-// libFuzzer target over all of signwave.h; device/fuzz.py builds and runs it under sanitizers.
+// libFuzzer target over all of signwave.h and, in fuzztext.c, text.h; device/fuzz.py builds and runs it under sanitizers.
 // Whatever the bytes: calls end, touch nothing outside their buffers and give a known code. What a check accepts
 // runs in buffers of exactly the sizes that it gave, and alike in whatever ranges of operations.
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include "kernels.h"
+#include "fuzz.h"
 
 #define MAX_WEIGHTS (1u << 16)      // of an operation that is made from its shape; they take less than MAX_RECORD bytes
 #define MAX_RECORD (300u << 10)
 #define FRAMES (3)
 
-#define MUST(claim) \
-    do { \
-        if (!(claim)) { \
-            fprintf(stderr, "fuzz.c:%d: broken: %s\n", __LINE__, #claim); \
-            abort(); \
-        } \
-    } while (0)
-
-enum { GRAPH, SHAPES, FRONT_END, KINDS };
-
-// An input begins so. A section (of a graph or a front end, or shapes to make a graph from) follows, then what fills buffers.
-typedef struct {
-    uint8_t kind;
-    uint8_t skew;                    // bytes by which section, state, value are misaligned: 2 bits each
-    uint8_t first, last;             // range of operations
-    uint16_t state_len, value_len;   // of the buffers while nothing was checked
-    uint32_t seed;                   // of the noise behind the input; bit 0: words of a state are small, bit 1: noise is extreme
-    uint32_t section;                // bytes
-} input_t;
+enum { GRAPH, SHAPES, FRONT_END, TEXT, BAG, KINDS };
 
 typedef struct {
     uint8_t opcode, shortcut;
@@ -36,16 +15,9 @@ typedef struct {
     uint8_t shift_a, shift_b;
 } operation_t;
 
-// The input's rest, then noise; where it is extreme, words of 32 equal bits.
-typedef struct {
-    const uint8_t *data;
-    size_t left;
-    uint32_t noise, extreme;
-} source_t;
-
 // Not instrumented: it would take more time than all that is tested.
 __attribute__((no_sanitize("address", "undefined", "coverage")))
-static void take(source_t *from, void *to, size_t n) {
+void take(source_t *from, void *to, size_t n) {
     uint8_t *p = to;
     size_t given = n < from->left ? n : from->left;
     memcpy(p, from->data, given);
@@ -63,19 +35,13 @@ static void take(source_t *from, void *to, size_t n) {
     }
 }
 
-// Exactly `len` bytes: sanitizers see the first one beyond.
-typedef struct {
-    uint8_t *p, *whole;
-    uint32_t len;
-} buffer_t;
-
-static buffer_t new_buffer(uint32_t len, uint32_t skew) {
+buffer_t new_buffer(uint32_t len, uint32_t skew) {
     uint8_t *whole = malloc(len + skew);
     MUST(whole || len + skew == 0);
     return (buffer_t) {whole + skew, whole, len};
 }
 
-static buffer_t filled_buffer(uint32_t len, uint32_t skew, source_t *from) {
+buffer_t filled_buffer(uint32_t len, uint32_t skew, source_t *from) {
     buffer_t b = new_buffer(len, skew);
     take(from, b.p, len);
     return b;
@@ -213,6 +179,13 @@ static uint8_t *put_arrays(record_t *r, source_t *from) {
         p = put_bias(p, cout, from);
         take(from, p, cin * cout);
         p += (cin * cout + 3) & ~3u;
+    } else if (r->opcode == 5) {
+        take(from, p, cin / 4);
+        p = put_bits(p + (cin + 15) / 16 * 4, cin, cout, 1, from);
+    } else if (r->opcode == 6) {
+        p = put_i16(p, r->taps * cin, from);
+        p = put_i16(put_i16(p, cout, from), cout, from);
+        p = put_bits(p, r->taps * cout, cin, 0, from);
     }
     return p;
 }
@@ -220,7 +193,7 @@ static uint8_t *put_arrays(record_t *r, source_t *from) {
 // A record of that shape, within the limits or just beyond them; its end.
 static uint8_t *put_record(uint8_t *p, const operation_t *op, uint32_t cin, source_t *from) {
     record_t *r = (record_t *)p;
-    *r = (record_t) {op->opcode % 6, op->shortcut & 1, 0, cin ? cin : op->cin % 514, op->cout % 514, op->taps % 258,
+    *r = (record_t) {op->opcode % 7, op->shortcut & 1, 0, cin ? cin : op->cin % 514, op->cout % 514, op->taps % 258,
         op->dilation % 66, op->shift_a % 26, op->shift_b % 26, 0};
     while (r->opcode != 4 && (uint32_t)r->taps * r->cin * r->cout > MAX_WEIGHTS) {
         r->taps--;
@@ -243,7 +216,7 @@ static void fuzz_shapes(const uint8_t *shapes, uint32_t len, const input_t *in, 
         cout = r->cout;
         room[0]++;
     }
-    fuzz_graph(begin, p - begin, in, from);
+    (((record_t *)(begin + 4))->opcode == 5 ? fuzz_bag : fuzz_graph)(begin, p - begin, in, from);
     memset(room, 0, p - begin);
 }
 
@@ -314,13 +287,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size -= sizeof(in);
     uint32_t len = in.section < size ? in.section : size;
     source_t from = {data + len, size - len, in.seed | 1, in.seed & 2};
-    MUST(sw_error((int32_t)in.seed)[0]);
+    MUST(sw_error((int32_t)in.seed)[0] && sw_text_error((int32_t)in.seed)[0]);
     if (in.kind % KINDS == GRAPH) {
         fuzz_graph(data, len, &in, &from);
     } else if (in.kind % KINDS == SHAPES) {
         fuzz_shapes(data, len, &in, &from);
-    } else {
+    } else if (in.kind % KINDS == FRONT_END) {
         fuzz_front_end(data, len, &in, &from);
+    } else {
+        (in.kind % KINDS == TEXT ? fuzz_text : fuzz_bag)(data, len, &in, &from);
     }
     return 0;
 }

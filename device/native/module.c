@@ -1,5 +1,5 @@
 // MicroPython glue: the core's functions over buffers, nothing else. Errors are ValueErrors with the core's texts.
-#include "py/dynruntime.h"
+#include "glue.h"
 #include "signwave.h"
 #include "yardsticks.h"
 
@@ -30,24 +30,6 @@ static mp_obj_t graph_reset(mp_obj_t graph_in, mp_obj_t state_in) {
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(graph_reset_obj, graph_reset);
-
-// The instructions retired so far (rv32), or the cycles (x64). Xtensa: a no-op that no compiler writes, where
-// the emulator's plugin takes its count (device/counts.py), because user mode may not read the counter.
-#ifdef SW_COUNT
-static uint32_t count_now(void) {
-    uint32_t v = 0;
-    #if defined(__riscv)
-    __asm__ volatile ("csrr %0, minstret" : "=r" (v));
-    #elif defined(__xtensa__)
-    __asm__ volatile ("_or a1, a1, a1");
-    #else
-    __asm__ volatile ("rdtsc" : "=a" (v) : : "edx");
-    #endif
-    return v;
-}
-#else
-#define count_now() (0)
-#endif
 
 static uint32_t step_graph(const mp_obj_t *args) {
     mp_buffer_info_t graph;

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
+from export.folding import Folding
 from export.format import FrontEnd
 from export.graph import Conv1b, ConvI4, DenseI8, Operation, SumWindow, encode_graph, state_size
-from tests.export.strategies import random_op
+from export.text import PIECES, Text, features
+from tests.export.strategies import SENTENCES, random_op, random_pieces, random_text_ops
 
-GRAPH, SHAPES, FRONT_END = range(3)
+GRAPH, SHAPES, FRONT_END, TEXT, BAG = range(5)
 
 
-def packed(kind: int, section: bytes, last: int = 0, state_len: int = 0, value_len: int = 0, seed: int = 0) -> bytes:
-    """An input (`input_t` of fuzz.c) without misalignment, and noise in all buffers."""
-    return struct.pack("<4B2H2I", kind, 0, 0, last, state_len, value_len, seed, len(section)) + section
+def packed(kind: int, section: bytes, last: int = 0, state_len: int = 0, value_len: int = 0, seed: int = 0,
+           rest: bytes = b"") -> bytes:  # fmt: skip
+    """An input (`input_t` of fuzz.h) without misalignment, and noise in all buffers behind `rest`."""
+    return struct.pack("<4B2H2I", kind, 0, 0, last, state_len, value_len, seed, len(section)) + section + rest
 
 
 def shapes(*operations: tuple[int, ...]) -> bytes:
@@ -47,6 +50,8 @@ SHAPES_SEEDS = [
     shapes((2, 0, 1, 512, 64, 4, 24, 0)),
     shapes((1, 0, 64, 24, 64, 1, 24, 24)),
     shapes(*[(2, 1, 33, 33, 3, 1, 2, 0)] * 64),
+    shapes((5, 0, 513, 70, 1, 1, 0, 0), (2, 1, 0, 70, 1, 1, 6, 0), (6, 0, 0, 9, 4, 1, 3, 0)),
+    shapes((5, 0, 90, 512, 1, 1, 0, 0), (6, 0, 0, 32, 3, 1, 3, 0)),
 ]
 
 
@@ -68,6 +73,23 @@ def seeds() -> list[bytes]:
         # No width, and less than none: not valid.
         for at, edge in ((1, edges[0]), (bands, edges[2])):
             out.append(packed(FRONT_END, section[: 12 + 2 * at] + struct.pack("<H", edge) + section[14 + 2 * at :]))
+    return out + text_seeds()
+
+
+def text_seeds() -> list[bytes]:
+    """Sections of text with what they read, and graphs over rows."""
+    rng, out = np.random.default_rng(2), []
+    for i, text in enumerate(SENTENCES):
+        folding, families = Folding.of([text]), int(rng.integers(1, 256))
+        pieces = random_pieces(rng, 20) if families & PIECES else None
+        keys = set(features(text, families, folding, pieces)[:40]) | set(rng.integers(0, 1 << 24, 5).tolist())
+        section = Text(families, folding, sorted(keys), pieces).encode()
+        out.append(packed(TEXT, section, 0, i, 1028, i, (text * 3).encode()))
+        out.append(packed(TEXT, section[:-2], 0, 0, 1028, i, text.encode()))
+    for rows, channels, labels, thresholds, dense in [(1, 1, 1, 1, 0), (5, 40, 3, 2, 1), (9, 33, 70, 4, 2), (6, 96, 8, 3, 0)]:
+        graph = encode_graph(random_text_ops(rng, rows, channels, labels, thresholds, dense))
+        out.append(packed(BAG, graph, dense + 2, 0, 1028, 1))
+        out.append(packed(BAG, graph[:-4], dense + 2, 0, 1028, 1))
     return out
 
 

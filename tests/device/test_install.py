@@ -14,10 +14,10 @@ import device.install
 from device.install import SWITCH, in_order, install
 from device.link import Board, BoardError
 from device.package import build, bytecode
-from export.format import encode
+from export.format import GoldenText, encode
 from tests.device.board import emulated_board
 from tests.device.test_micropython import target_or_skip
-from tests.export.strategies import tiny_model
+from tests.export.strategies import text_model, tiny_model
 
 # What a program on the board does; the folder of the version in use tells which one that is.
 USE = """
@@ -31,7 +31,8 @@ END = "from __main__ import files\nanswer = files.end"
 @functools.cache
 def package(name: str):
     """The package for the emulated board under a version's name of its own, without what is not used here."""
-    made, unused = build(["rv32imc"]), ("/kernels.mpy", "cascade.mpy", "detector.mpy", "gate.mpy", "mic.mpy", "wav.mpy")
+    made = build(["rv32imc"])
+    unused = ("/kernels.mpy", "/textkernels.mpy", *(f"/{n}.mpy" for n in ("cascade", "detector", "gate", "mic", "wav", "slots")))
     rename = lambda data: data.replace(made.digest.encode(), name.encode())  # noqa: E731
     files = {path.replace(made.digest, name): data for path, data in made.files.items() if not path.endswith(unused)}
     return dataclasses.replace(made, digest=name, files=files, loader={p: rename(d) for p, d in made.loader.items()})
@@ -74,6 +75,13 @@ def test_an_update_replaces_all_and_leaves_nothing_behind(board, tmp_path):
     assert board.ask("import os\nanswer = [sorted(os.listdir(p)) for p in ('/', '/lib', '/lib/signwave')]") == [
         ["lib", "tiny.swm"], ["signwave"], ["__init__.mpy", "__init__.py", "new00000"]]  # fmt: skip
     assert install(board, [write_model(tmp_path, "new")]).bytes < 1500  # again: only the loader and the small model
+
+
+def test_a_file_that_reads_text_is_tried_by_reading(board, tmp_path):
+    path, model = tmp_path / "commands.swm", text_model(channels=8, more=0, dense=0)
+    path.write_bytes(encode(dataclasses.replace(model, golden=GoldenText("lights", 7))))
+    with pytest.raises(BoardError, match="commands.swm does not run on this board: its self-test gives other results"):
+        install(board, [path])
 
 
 def test_power_cut_at_any_change_leaves_a_whole_version(old, board, tmp_path):

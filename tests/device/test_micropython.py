@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from device import micropython
-from device.micropython import MicroPythonError, Target, native_module, package_files
+from device.micropython import MODULES, MicroPythonError, Target, native_module, package_files
 
 HERE = Path(__file__).parent
 BOARD = HERE.parent / "board"
@@ -31,7 +31,7 @@ def board_files() -> dict[str, bytes]:
     spec = importlib.util.spec_from_file_location("vectors", HERE / "vectors.py")
     vectors = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(vectors)
-    return {"vectors.bin": vectors.vectors(), **vectors.model_files(), **vectors.bad_files()}
+    return {"vectors.bin": vectors.vectors(), **vectors.model_files(), **vectors.bad_files(), **vectors.text_files()}
 
 
 def target_or_skip(name: str) -> Target:
@@ -64,9 +64,9 @@ def test_board_checks_pass(place, check, tmp_path):
         assert "checked" in run_cpython(check, files, tmp_path)
         return
     target = target_or_skip(name)
-    module = native_module(target.arch) if native else None
+    modules = [native_module(target.arch, name=kind) for kind in MODULES] if native else []
     backend = f"kernels_{target.arch}" if native else "portable"
-    files = {**board_files(), **package_files(module), "expected_backend": backend.encode()}
+    files = {**board_files(), **package_files(*modules), "expected_backend": backend.encode()}
     assert "checked" in target.run(BOARD / check, files, timeout_s=200).check()
 
 

@@ -2,6 +2,7 @@
 
 vectors.bin: u32 graphs, u32 front ends; a graph: u32 bytes, state, value, operations, frames, bytes in, bytes out, then the
 graph and frame by frame input and result; a front end: u32 bytes, frames, bytes in, bands, then likewise.
+texts.bin: u32 texts; a text: u32 bytes, the bytes, u32 rows found, i32 result[label] of text.swm.
 """
 
 import importlib.util
@@ -113,6 +114,73 @@ def model_files() -> dict[str, bytes]:
     return {"audio.swm": swm.encode(audio), "features.swm": swm.encode(features), "expected.py": text.encode(),
             "clip.raw": clip.astype("<i2").tobytes(), "frames.raw": frames.astype("<i2").tobytes(),
             "graph.bin": encode_graph(audio.ops), "front_end.bin": audio.front_end.encode()}  # fmt: skip
+
+
+def random_text(rng: np.random.Generator) -> bytes:
+    """Sentences, letters of their scripts, any code points, damaged UTF-8, any bytes."""
+    kind, n = rng.integers(0, 5), int(rng.integers(0, 90))
+    pool = "".join(strategies.SENTENCES) + " ' \u2019\u0301\0\ufffd\u200d"
+    if kind == 0:
+        return " ".join(rng.choice(strategies.SENTENCES, 1 + n // 30)).encode()
+    if kind == 1:
+        return "".join(chr(c) for c in rng.integers(0, 0x110000, n // 2)).encode("utf-8", "surrogatepass")
+    if kind == 2:
+        return rng.integers(0, 256, n).astype(np.uint8).tobytes()
+    raw = "".join(pool[i] for i in rng.integers(0, len(pool), n)).encode()
+    return bytes(int(rng.integers(0, 256)) if kind == 3 and rng.random() < 0.1 else b for b in raw)
+
+
+def text_files(texts: int = 150) -> dict[str, bytes]:
+    """Files that read text, with many labels too, texts and what is due of them, and damaged files (as bad_files)."""
+    rng, model = np.random.default_rng(5), strategies.text_model(channels=70, labels=3, thresholds=3)
+    model.slots = b"room\tkitchen\n"
+    lines = [b"", b"a" * 10_000, b"turn on the kitchen lights " * 60, *(random_text(rng) for _ in range(texts))]
+    out = [struct.pack("<I", len(lines))]
+    for line in lines:
+        rows = model.text.rows(line)
+        scores = reference.run(model.ops, [rows])[0]
+        out.append(struct.pack("<I", len(line)) + line + struct.pack("<I", len(rows)) + scores.astype("<i4").tobytes())
+    many = strategies.text_model(channels=128, labels=151, thresholds=3, dense=0)
+    return {"text.swm": swm.encode(model), "many.swm": swm.encode(many), "texts.bin": b"".join(out), **bad_text_files(model)}
+
+
+def bad_text_files(model: swm.Model) -> dict[str, bytes]:
+    """Damaged files that read text, and badtext/index as bad/index."""
+    parts = sections_of(swm.encode(model))
+
+    def changed(kind: int, at: int, form: str, value: int) -> bytes:
+        raw = bytearray(parts[kind])
+        struct.pack_into(form, raw, at, value)
+        return assemble(sorted({**parts, kind: bytes(raw)}.items()))
+
+    def without(kind: int) -> bytes:
+        return assemble([(k, raw) for k, raw in sorted(parts.items()) if k != kind])
+
+    ranges, last = 8 * len(model.text.folding.ranges), len(parts[4]) - model.ops[-1].record_bytes
+    cases = [
+        (swm.encode(small_model(True)), "signwave.Model"),
+        (without(6), "signwave.Model"),
+        (changed(6, 0, "<H", 2), "update signwave"),
+        (changed(6, 2, "<H", 1 << 15), "update signwave"),
+        (changed(6, 4, "<H", 5000), "limits"),
+        (changed(6, 8, "<I", 0x40), "ranges"),
+        (changed(6, 8 + ranges, "<B", 255), "dictionary"),
+        (changed(6, 8 + ranges + 256, "<H", 65535), "dictionary"),
+        (changed(4, 0, "<I", 1), "graph"),
+        (changed(4, 4, "<H", 6), "graph"),
+        (changed(4, 12, "<H", 9), "graph"),
+        (changed(4, last + 17, "<B", 1), "graph"),
+        (changed(4, last + 12, "<H", 5), "graph"),
+        (changed(2, 0, "<H", 2), "labels"),
+        (changed(2, 2, "<H", 2), "labels"),
+        (changed(5, 0, "<I", 1), "golden"),
+        (changed(5, 4, "<I", 3), "golden"),
+        (changed(5, 12, "<B", 255), "golden"),
+        (assemble(sorted({**parts, 7: b""}.items())), "slots"),
+        (assemble([*sorted(parts.items()), (8, b"x")]), "kind 8"),
+    ]
+    index = "".join(f"{i:02}.swm\t{part}\n" for i, (_, part) in enumerate(cases))
+    return {"badtext/index": index.encode(), **{f"badtext/{i:02}.swm": data for i, (data, _) in enumerate(cases)}}
 
 
 def assemble(sections: list[tuple[int, bytes]], version: int = swm.VERSION, extra: bytes = b"") -> bytes:

@@ -12,31 +12,29 @@ ARCHITECTURES = (
 )  # fmt: skip
 
 
-def _native():
-    """The native module and None, or None and the reason why there is none."""
+def choose(kind):
+    """(kernels of a kind, "kernels" or "text", their name, why as a sentence)."""
     if sys.implementation.name != "micropython":
-        return None, "this is not MicroPython"
+        return _portable(kind, "this is not MicroPython")
     number = (getattr(sys.implementation, "_mpy", 0) >> 10) & 15
     arch = ARCHITECTURES[number] if number < len(ARCHITECTURES) else None
+    module = f"{kind}_{arch}"
     if arch is None:
-        return None, "this firmware loads no native code"
-    module = "kernels_" + arch
+        return _portable(kind, "this firmware loads no native code")
     try:
-        return getattr(__import__("signwave." + module), module), None
+        return getattr(__import__("signwave." + module), module), module, "native kernels for this architecture"
     except ImportError:
-        return None, module + ".mpy is not installed beside signwave"
+        why = module + ".mpy is not installed beside signwave"
     except ValueError as error:
-        return None, f"{module}.mpy does not fit this firmware ({error})"
+        why = f"{module}.mpy does not fit this firmware ({error})"
     except MemoryError:
-        return None, "no executable RAM is left for " + module + ".mpy"
+        why = "no executable RAM is left for " + module + ".mpy"
+    return _portable(kind, why)
 
 
-kernels, reason = _native()
-if kernels:
-    name = kernels.__name__.split(".")[-1]
-    reason = "native kernels for this architecture"
-else:
-    from . import kernels
+def _portable(kind, why):
+    module = __name__[: -len("backend")] + ("kernels" if kind == "kernels" else "textkernels")
+    return __import__(module, None, None, ("",)), "portable", "portable kernels, slow: " + why
 
-    name = "portable"
-    reason = "portable kernels, slow: " + reason
+
+kernels, name, reason = choose("kernels")

@@ -13,8 +13,8 @@ from . import backend
 from .words import i16, i32, u16, u32
 
 VERSION = 2
-_METADATA, _LABELS, _FRONT_END, _GRAPH, _GOLDEN = 1, 2, 3, 4, 5
-_NAMES = ("", "metadata", "labels", "front end", "graph", "golden")
+_METADATA, _LABELS, _FRONT_END, _GRAPH, _GOLDEN, _TEXT, _SLOTS = 1, 2, 3, 4, 5, 6, 7
+_NAMES = ("", "metadata", "labels", "front end", "graph", "golden", "text", "slots")
 _CONV_I4, _SUM_WINDOW = 1, 4
 
 
@@ -31,6 +31,8 @@ class Model:
     def __init__(self, source):
         data = _read(source) if isinstance(source, str) else memoryview(source)
         sections = _sections(data)
+        if _TEXT in sections or _SLOTS in sections:
+            raise ValueError("this file reads text: open it with signwave.TextCommand (section kind 6 or 7)")
         self._metadata, self._golden = sections[_METADATA], sections[_GOLDEN]
         _metadata(self._metadata)
         self.labels, self.thresholds = _labels(sections[_LABELS])
@@ -272,7 +274,7 @@ def _sections(data):
         raise ValueError(f"section table of {count} entries reaches past the end")
     for i in range(16, at, 8):
         kind, length = u32(data, i), u32(data, i + 4)
-        if not _METADATA <= kind <= _GOLDEN:
+        if not _METADATA <= kind <= _SLOTS:
             raise ValueError(f"section kind {kind} is not known")
         if kind <= kind_before:
             raise ValueError(f"sections overlap or are out of order: {_NAMES[kind]}")
@@ -316,12 +318,13 @@ def _metadata(raw):
     return out
 
 
-def _labels(raw):
-    """(labels, thresholds) of the labels section."""
+def _labels(raw, text=False):
+    """(labels, thresholds) of the labels section; files of text may hold one threshold for all."""
     count = u16(raw, 0) if len(raw) >= 4 else 0
-    if not 1 <= count <= 512 or u16(raw, 2) or len(raw) < 4 + 6 * count:
+    stored = 1 if count and text and u16(raw, 2) == 1 else count
+    if not 1 <= count <= 512 or u16(raw, 2) > text or len(raw) < 4 + 4 * stored + 2 * count:
         raise ValueError(f"labels: {count} labels in {len(raw)} bytes")
-    thresholds, labels, at = [i32(raw, 4 + 4 * i) for i in range(count)], [], 4 + 4 * count
+    thresholds, labels, at = [i32(raw, 4 + 4 * (i % stored)) for i in range(count)], [], 4 + 4 * stored
     for i in range(count):
         n = raw[at] if at < len(raw) else 0
         if n == 0 or at + 1 + n > len(raw):
