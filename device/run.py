@@ -14,7 +14,7 @@ import numpy as np
 
 from device.micropython import MODULES, MicroPythonError, Target, native_module, package_files
 from export import native, reference
-from export.format import Model, decide, read
+from export.format import UNKNOWN, Model, decide, read, surety
 from export.graph import encode_graph
 
 INTERPRETERS = ("reference", "native", "micropython")
@@ -68,7 +68,7 @@ def run_texts(path: str | Path, texts: list[str], on: str = "native") -> list[Re
     rows = [text.rows(line) for line in texts]
     core = native.Text(text.encode(), encode_graph(model.ops))
     scores = reference.run(model.ops, rows) if on == "reference" else [core.run(line) for line in texts]
-    return [_decided(model, s, bool(r)) for s, r in zip(scores, rows, strict=True)]
+    return [_read(model, s, bool(r)) for s, r in zip(scores, rows, strict=True)]
 
 
 def _opened(path: str | Path, on: str) -> Model:
@@ -84,9 +84,15 @@ def _scores(model: Model, clip: np.ndarray, on: str) -> np.ndarray:
     return native.Graph(encode_graph(model.ops)).run(features)[-1]
 
 
-def _decided(model: Model, scores: np.ndarray, known: bool = True) -> Result:
+def _decided(model: Model, scores: np.ndarray) -> Result:
     top, margin = (int(v) for v in decide(scores))
-    return Result(model.labels[top] if known and margin >= model.thresholds[top] else None, margin, scores.tolist())
+    return Result(model.labels[top] if margin >= model.thresholds[top] else None, margin, scores.tolist())
+
+
+def _read(model: Model, scores: np.ndarray, known: bool) -> Result:
+    top, margin = (int(v) for v in decide(scores))
+    accepted = known and model.labels[top] != UNKNOWN and surety(scores, model.labels) >= model.thresholds[top]
+    return Result(model.labels[top] if accepted else None, margin, scores.tolist())
 
 
 def _on_micropython(path: Path, script: str, inputs: list[bytes]) -> list[Result]:

@@ -10,6 +10,7 @@ import re
 import struct
 import tempfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ MAX_FILE, MAX_LABELS, MAX_LABEL_BYTES, MAX_METADATA, MAX_SLOTS = 1 << 20, 512, 2
 METADATA, LABELS, FRONT_END, GRAPH, GOLDEN, TEXT, SLOTS = 1, 2, 3, 4, 5, 6, 7
 _NAMES = {METADATA: "metadata", LABELS: "labels", FRONT_END: "front end", GRAPH: "graph", GOLDEN: "golden", TEXT: "text",
           SLOTS: "slots"}  # fmt: skip
+UNKNOWN = "_unknown_"  # the label of texts that no other is meant for
 _HEADER = struct.Struct("<4sHHII")
 
 
@@ -108,7 +110,7 @@ class GoldenText:
 
 @dataclass
 class Model:
-    """The contents of one file. `thresholds` are the least accepted margins, one a label (FORMAT.md, 2.2).
+    """The contents of one file. `thresholds`: least margins, of text sureties, one a label (FORMAT.md, 2.2).
 
     Either `front_end` or `text` says what the graph reads, or neither. `slots`: bytes of that section (text files alone).
     """
@@ -150,6 +152,19 @@ def decide(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return top, np.zeros_like(top)
     two = np.partition(scores, -2, axis=-1)[..., -2:]
     return top, two[..., 1] - two[..., 0]
+
+
+def surety(scores: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """How surely a text is for any of the labels, from its integer results (..., label): FORMAT.md 2.2.
+
+    How far the best label leads `_unknown_` and the mean of all. The greatest logit tells more of the scope than its lead over
+    the next does, as Hendrycks et al. (2022) found of images.
+    """
+    scores, unknown = np.asarray(scores, np.int64), np.array([label == UNKNOWN for label in labels])
+    lead = scores[..., ~unknown].max(-1, initial=np.iinfo(np.int32).min)
+    if unknown.any():
+        lead = 2 * lead - scores[..., unknown][..., 0]
+    return len(labels) * lead - scores.sum(-1)
 
 
 def encode(model: Model) -> bytes:

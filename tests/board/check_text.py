@@ -36,10 +36,12 @@ def check_texts():
         expected = [i32(data, at + 4 + 4 * k) for k in range(text.count)]
         assert text.hits == u32(data, at) and text.scores() == expected, (i, text.hits, text.scores(), expected)
         assert text.top == expected.index(max(expected))
-        assert accepted == (text.top if text.hits and text.margin >= text.thresholds[text.top] else None)
+        assert text.surety == 3 * (2 * max(expected[:2]) - expected[2]) - sum(expected)  # label 2 is _unknown_
+        sure = text.hits and text.top != 2 and text.surety >= text.thresholds[text.top]
+        assert accepted == (text.top if sure else None)
         at += 4 + 4 * text.count
     assert at == len(data)
-    assert text.run("") is None and text.margin > text.thresholds[text.top]
+    assert text.run("") is None and not text.hits
 
 
 def check_contents():

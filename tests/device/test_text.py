@@ -48,7 +48,9 @@ def test_portable_kernels_give_the_results_of_the_reference(board, text):
     accepted = board.run(text)
     assert board.hits == len(rows) and board.scores() == reference.run(MODEL.ops, [rows])[0].tolist()
     top, margin = swm.decide(board.scores())
-    assert (board.top, board.margin) == (top, margin) and (accepted is None) == (not rows or margin < MODEL.thresholds[top])
+    surety = swm.surety(board.scores(), MODEL.labels)
+    assert (board.top, board.margin, board.surety) == (top, margin, surety)
+    assert (accepted is None) == (not rows or surety < MODEL.thresholds[top] or MODEL.labels[top] == swm.UNKNOWN)
 
 
 def test_all_interpreters_agree_on_every_bit(path):

@@ -18,6 +18,8 @@ class Text:
 
     count: labels; label(i): the name of one (they stay in the file, where they take no more RAM);
     hits, top, margin: features known to the dictionary, index of the greatest score and its lead over the next, after a run;
+    surety: how surely that text is for any of the labels, which the threshold is for (FORMAT.md, 2.2); unknown: the index of
+    the label _unknown_, or -1;
     slots: the bytes of the file's lists, or None. Raises ValueError saying what is wrong, OSError where it cannot be read.
     """
 
@@ -40,7 +42,11 @@ class Text:
             raise ValueError(f"the graph does not give one score for each of the {self.count} labels")
         self._check_golden()
         self._value = bytearray(value_size)
-        self.hits = self.top = self.margin = 0
+        self.hits = self.top = self.margin = self.surety = 0
+        self.unknown = -1
+        for i in range(self.count):
+            if self.label(i) == "_unknown_":
+                self.unknown = i
 
     def _check_golden(self):
         golden = self._golden
@@ -63,7 +69,7 @@ class Text:
 
     @property
     def thresholds(self):
-        """The least margins at which labels are accepted, in a new list."""
+        """The least sureties at which labels are accepted, in a new list."""
         return _labels(self._labels, True)[1]
 
     def label(self, i):
@@ -83,15 +89,28 @@ class Text:
         kernels.text_rows(self._text, text, value)
         self.hits = u16(value, 0)
         kernels.text_step(self._graph, value, 0, self._layers)
-        top, best, second = 0, i32(value, 0), None
-        for i in range(1, self.count):
+        top = best = second = lead = None
+        total = 0
+        for i in range(self.count):
             y = i32(value, 4 * i)
-            if y > best:
+            total += y
+            if best is None or y > best:
                 top, best, second = i, y, best
             elif second is None or y > second:
                 second = y
+            if i != self.unknown and (lead is None or y > lead):
+                lead = y
         self.top, self.margin = top, 0 if second is None else best - second
-        return top if self.hits and self.margin >= i32(self._labels, 4 if self._labels[2] else 4 + 4 * top) else None
+        return top if self._accepts(total, lead) else None
+
+    def _accepts(self, total, lead):
+        if lead is None:  # there is no label but _unknown_
+            lead = 0
+        if self.unknown >= 0:
+            lead = 2 * lead - i32(self._value, 4 * self.unknown)
+        self.surety = self.count * lead - total
+        threshold = i32(self._labels, 4 if self._labels[2] else 4 + 4 * self.top)
+        return self.hits and self.top != self.unknown and self.surety >= threshold
 
     def scores(self):
         """The integer result for each label after the last run."""
