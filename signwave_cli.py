@@ -12,6 +12,7 @@ import device.board_cli
 import device.cli
 import export.cli
 import kws.cli
+import textbnn.cli
 from export.console import note, show, table
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     epilog="Start: signwave kws synthesize speech --words yes,no, then signwave kws train --data speech --out runs/a",
 )
 app.add_typer(kws.cli.app, name="kws")
+app.add_typer(textbnn.cli.app, name="text")
 app.command("export")(kws.cli.export_run)
 app.command("inspect")(export.cli.inspect)
 app.command("verify")(device.cli.verify)
@@ -31,19 +33,23 @@ app.add_typer(device.board_cli.app, name="device")
 @app.command()
 def run(
     file: device.cli.File,
-    clips: Annotated[list[Path], typer.Argument(help="Sound files of any rate and format.")],
+    inputs: Annotated[list[str], typer.Argument(help="Sound files of any rate and format, or texts for a model that reads.")],
     on: Annotated[
         str, typer.Option(help="reference (NumPy), native (the C core) or micropython (PC port, native module).")
     ] = "native",
     json: device.cli.Json = False,
 ) -> None:
-    """Run a model on sound files, centred in its window, with one of its interpreters and print the integers it gives.
+    """Run a model on sound files, centred in its window, or on texts, with one of its interpreters; print its integers.
 
-    Example: signwave run model.swm yes.wav --on micropython
+    Example: signwave run model.swm yes.wav --on micropython; signwave run commands.swm "lights on"
     """
     from device.run import run as run_clips
+    from device.run import run_texts
+    from export.format import read
 
-    _decide(file, clips, on, lambda samples: run_clips(file, samples, on), json)
+    if read(file).text is not None:
+        return _print(inputs, run_texts(file, inputs, on), on, json)
+    _decide(file, [Path(name) for name in inputs], on, lambda samples: run_clips(file, samples, on), json)
 
 
 def _decide(file: Path, clips: list[Path], on: str, run_clips, json: bool) -> None:
@@ -55,8 +61,12 @@ def _decide(file: Path, clips: list[Path], on: str, run_clips, json: bool) -> No
     front_end = model.listening()
     length = model.ops[-1].taps * front_end.hop
     results = run_clips([fit_length(read_audio(clip, front_end.rate_hz), length) for clip in clips])
-    rows = [[str(clip), r.label or "rejected", r.margin] for clip, r in zip(clips, results, strict=True)]
-    value = {"on": on, "clips": [{"file": str(clip), **vars(r)} for clip, r in zip(clips, results, strict=True)]}
+    _print([str(clip) for clip in clips], results, on, json)
+
+
+def _print(inputs: list[str], results: list, on: str, json: bool) -> None:
+    rows = [[name, r.label or "rejected", r.margin] for name, r in zip(inputs, results, strict=True)]
+    value = {"on": on, "clips": [{"file": name, **vars(r)} for name, r in zip(inputs, results, strict=True)]}
     show(value, table([f"on {on}", "label", "margin"], rows, 2), json)
 
 
@@ -96,11 +106,12 @@ def explain(error: Exception) -> tuple[int, str]:
     """Exit status and message for what the rooms raise on bad input; anything else is a bug of ours and raised again."""
     from device.micropython import MicroPythonError
     from export.graph import FormatError
+    from textbnn.data import DataError as TextError
 
     # These first: the imports below take seconds.
     if isinstance(error, OSError):
         return 2, f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
-    if isinstance(error, MicroPythonError | FormatError):
+    if isinstance(error, MicroPythonError | FormatError | TextError):
         return 2, f"error: {error}"
     from bnn.config import ConfigError
     from bnn.training import Interrupted, TrainingError
@@ -109,6 +120,7 @@ def explain(error: Exception) -> tuple[int, str]:
     from kws.data import DataError
     from kws.espeak import SynthesisError
     from kws.teacher import TeacherError
+    from textbnn.teacher import TeacherError as TextTeacherError
 
     if isinstance(error, Interrupted):
         return 130, str(error)
@@ -120,6 +132,7 @@ def explain(error: Exception) -> tuple[int, str]:
         DataError,
         SynthesisError,
         TeacherError,
+        TextTeacherError,
     ):
         if isinstance(error, kind):
             return 2, f"error: {error}"

@@ -27,7 +27,7 @@ from export.format import GoldenText, Model, encode, write
 from export.graph import MAX_ENTRIES
 from export.pieces import Pieces
 from export.text import Text, families
-from textbnn.augment import invent, near_words
+from textbnn.augment import invent, near_words, words_of
 from textbnn.bags import Bags, Candidates
 from textbnn.data import UNKNOWN, DataError, Dataset
 from textbnn.evaluate import Evaluation, evaluate, results
@@ -226,14 +226,14 @@ class Exporter:
 
     @classmethod
     def of(cls, data: Dataset, lessons: Lessons, config: TextConfig, tokenizer: str, name: str) -> "Exporter":
-        """The sample, for the file's self-test, is the longest labelled text that fits it."""
+        """The sample, for the file's self-test: the sorted words of the longest labelled text that fits it."""
         own = lessons.texts[: lessons.own]
-        fitting = [text for text in own if len(text.encode()) <= 256] or [""]
+        words = {" ".join(sorted(words_of(text))) for text in own}
         metadata = {"name": name, "task": "text", "tokenizer": tokenizer}
         folding, pieces = Folding.of(own), None
         if tokenizer == "sentencepiece":
             pieces = train_tokenizer(own, folding, PIECES_A_KB * config.max_kb).pieces
-        sample = max(fitting, key=lambda text: (len(text), text))
+        sample = max((text for text in words if len(text.encode()) <= 256), key=lambda text: (len(text), text), default="")
         return cls(metadata, lessons.labels, families(*FAMILIES[tokenizer]), folding, pieces, encode_slots(data.lists), sample)
 
     def model(self, net: TextNet, keys: np.ndarray) -> Model:
@@ -286,6 +286,6 @@ def chosen_dictionary(
 
 
 def threshold(model: Model, lessons: Lessons, keep: float) -> int:
-    """The margin that `keep` percent of the validation texts in scope reach."""
+    """The surety that `keep` percent of the validation texts in scope reach."""
     found = np.sort(results(model, lessons.val_texts).scope)
-    return max(0, int(found[int(len(found) * (1 - keep / 100))]))
+    return max(int(found[int(len(found) * (1 - keep / 100))]), -(1 << 31))
