@@ -5,6 +5,8 @@
     label, margin, scores = model.classify(samples)     # a clip: 16-bit samples, in bytes or array("h")
     top = model.step(hop_of_samples)                    # or a stream: the index of an accepted label, else None
     detector = signwave.Detector(model)                 # or events, from microphones in signwave.mic: see detector.py
+    command = signwave.TextCommand("lights.swm")        # or text instead of sound
+    label, score, margin, slots = command.classify("turn on the light in the kitchen")
 
 The whole folder goes to the board's library folder as it is; `signwave.backend.reason` says which kernels run and why.
 """
@@ -31,9 +33,10 @@ if _threshold is not None:
     gc.collect()
     gc.threshold(_threshold)
 
-__all__ = ["Cascade", "Detector", "Model", "backend", "classify", "mic", "update"]
+__all__ = ["Cascade", "Detector", "Model", "TextCommand", "backend", "classify", "mic", "text", "update"]
 
-_LATER = {"Cascade": "cascade", "Detector": "detector", "mic": "mic", "Store": "update", "update": "update"}
+_LATER = {"Cascade": "cascade", "Detector": "detector", "TextCommand": "textcommand", "mic": "mic", "Store": "update"}
+_LATER["text"], _LATER["update"] = "text", "update"
 
 
 def __getattr__(name):
