@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from export.console import show, table
+from export.console import note, show, table
+from kws.wake_cli import eval_stream, train_phrases
 
 app = typer.Typer(no_args_is_help=True, help="Spoken commands: from recordings, or from words alone, to a 1-bit model file.")
 
@@ -16,6 +17,13 @@ DataDir = Annotated[
     Path,
     typer.Option("--data", help="Folder of label/*.wav|flac|ogg, with or without manifest.csv; or the official Speech Commands."),
 ]
+Language = Annotated[str, typer.Option(help="What is spoken: a code such as en, de or pt-br.")]
+Synthesizers = Annotated[
+    str, typer.Option(help="Only these, separated by commas: espeak, flite, festival, piper. Default: all that are installed.")
+]
+PiperVoices = Annotated[
+    Path | None, typer.Option("--piper", help="Folder of Piper voices, MODEL.onnx with MODEL.onnx.json, to speak with too.")
+]
 LabelColumn = Annotated[str, typer.Option(help="Column of manifest.csv to take labels from, such as kws12.")]
 
 
@@ -25,16 +33,24 @@ def synthesize(
     words: Annotated[str, typer.Option(help="Commands, separated by commas.")],
     clips: Annotated[int, typer.Option(help="Clips a command.")] = 300,
     seed: Annotated[int, typer.Option(help="Other seeds give other clips.")] = 0,
+    language: Language = "en",
+    synthesizers: Synthesizers = "",
+    piper: PiperVoices = None,
     json: Json = False,
 ) -> None:
-    """Make a training set out of words alone: spoken by eSpeak NG in many voices, offline.
+    """Make a training set out of words alone: spoken by all synthesizers that are installed, in many voices, offline.
 
     Example: signwave kws synthesize speech --words yes,no,stop
     """
     from kws.data import load_folder
     from kws.synthesize import synthesize_dataset
+    from kws.synthesizers import hints
 
-    synthesize_dataset(out, [w.strip() for w in words.split(",") if w.strip()], clips, seed)
+    chosen = split_commas(synthesizers)
+    if not chosen:
+        for hint in hints(piper):
+            note(f"more voices: {hint}")
+    synthesize_dataset(out, split_commas(words), clips, seed, language=language, synthesizers=chosen, piper=piper)
     counts = load_folder(out).counts()
     rows = [[label, *(counts[split][label] for split in counts)] for label in next(iter(counts.values()))]
     show({"folder": str(out), "counts": counts}, f"{out}\n" + table(["label", *counts], rows), json)
@@ -42,9 +58,14 @@ def synthesize(
 
 @app.command()
 def train(
-    data: DataDir,
     out: Annotated[Path, typer.Option("--out", help="Run folder; an interrupted training in it goes on.")],
-    preset: Annotated[str, typer.Option(help="s (about 45 KB), m (about 80 KB), demo, or a TOML file of your own.")] = "m",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="s (35 KB), m (70 KB), l (120 KB), demo; gsc12 and gsc35: the standard tasks of Speech Commands v0.02, "
+            "downloaded into --data if it is not there; or a TOML file of your own."
+        ),
+    ] = "m",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key of the preset: --set seed=1 --set model.channels=64.")
     ] = None,
@@ -65,28 +86,50 @@ def train(
         ),
     ] = "",
     label_column: LabelColumn = "",
-    download: Annotated[
-        bool, typer.Option(help="Fetch Speech Commands v0.02 (2.3 GB) into --data first, where there is a network.")
-    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of label/*.wav|flac|ogg, see eval. With --phrase: people who say it, and others."),
+    ] = None,
+    phrase: Annotated[
+        list[str] | None, typer.Option(help="A wake word, made of nothing but its words; several times: one file for several.")
+    ] = None,
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --phrase: folder of words, or of long recordings, where it is not spoken; several times."),
+    ] = None,
+    max_false_wakes_per_day: Annotated[
+        float, typer.Option(min=0.001, help="With --phrase: thresholds are chosen for this, on validation audio.")
+    ] = 1.0,
+    start: Annotated[
+        Path | None, typer.Option(help="With --phrase: a finished run of the same preset to begin from, in half of the time.")
+    ] = None,
+    utterances: Annotated[int, typer.Option(min=50, help="With --phrase: how often each is spoken.")] = 800,
+    language: Language = "en",
+    synthesizers: Synthesizers = "",
+    piper: PiperVoices = None,
     json: Json = False,
 ) -> None:
     """Train a 1-bit network: a Transformer teacher, then the student in stages, then the model file.
 
     Example: signwave kws train --data speech --out runs/mine --preset s
+
+    With --phrase a wake word without recordings: spoken by synthesizers, thresholds from what --negatives hold.
+
+    Example: signwave kws train --phrase "hey computer" --negatives radio --noise noise --out runs/hey
     """
-    from kws.data import download_speech_commands
+    if phrase:
+        from kws.wake import Sources
+
+        config = load_preset(f"wake-{preset}" if preset in ("s", "m") else preset, set_ or [])
+        sources = Sources(utterances, language, split_commas(synthesizers), piper, data, negatives or [], noise)
+        return train_phrases(phrase, out, config, sources, max_false_wakes_per_day, start, json)
+    if data is None:
+        raise typer.BadParameter("give a folder of recordings, or a wake word by --phrase", param_hint="--data")
     from kws.report import write_report
-    from kws.teacher import load_teacher
     from kws.train import train as run_training
 
     config = load_preset(preset, set_ or [])
-    if download:
-        data = download_speech_commands(data)
-    wanted = labels if labels == "gsc12" else [word.strip() for word in labels.split(",") if word.strip()] or None
-    dataset = open_data(data, wanted, label_column)
-    if extra:
-        dataset = dataset.with_extra(open_data(extra, dataset.labels, "", allow_missing=True))
-    loaded = load_teacher(teacher, dataset.labels) if teacher not in ("", "none") else None
+    dataset, noise, loaded = open_training(config, data, labels, label_column, extra, noise, teacher)
     result = run_training(dataset, out, config, noise_dir=noise, teacher=loaded, taught=teacher != "none")
     report = write_report(out, dataset, config.seconds)
     low, high = result.integer.interval
@@ -103,6 +146,61 @@ def train(
     show(value, f"{text}{result.model_path}  {result.file_bytes:,} bytes\nreport: {report}", json)
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")],
+    data: DataDir,
+    extra: Annotated[Path | None, typer.Option(help="The folder of further clips that it was trained with.")] = None,
+    label_column: LabelColumn = "",
+    json: Json = False,
+) -> None:
+    """Write RUN/report.html again, without training: figures, errors to listen to, costs, how to install.
+
+    Example: signwave kws report runs/mine --data recordings
+    """
+    from export.format import read
+    from kws.report import write_report
+    from kws.train import MODEL
+
+    model = read(run / MODEL)
+    dataset = open_data(data, model.labels, label_column, allow_missing=True)
+    if extra:
+        dataset = dataset.with_extra(open_data(extra, model.labels, "", allow_missing=True))
+    page = write_report(run, dataset, float(model.metadata.get("seconds", 1)))
+    show({"report": str(page)}, str(page), json)
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="TOML: preset, seeds, tables runs or grid of overrides, as bench/ablations.toml.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of all runs; the same command goes on with those not yet done.")],
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time. Each is a process of its own.")] = 1,
+    data: Annotated[str, typer.Option(help="This and the next five as in kws train, before table train in the file.")] = "",
+    labels: Annotated[str, typer.Option(help="See kws train.")] = "",
+    label_column: Annotated[str, typer.Option(help="See kws train.")] = "",
+    extra: Annotated[str, typer.Option(help="See kws train.")] = "",
+    noise: Annotated[str, typer.Option(help="See kws train.")] = "",
+    teacher: Annotated[str, typer.Option(help="See kws train.")] = "",
+    json: Json = False,
+) -> None:
+    """Train many variants with several seeds each, and compare them in one table: results.json and results.md.
+
+    Several machines, or several GPUs, share the work by the same command on the same --out folder.
+
+    Example: signwave kws sweep bench/ablations.toml --data recordings --out runs/ablations --workers 2
+    """
+    from kws.sweep import as_text
+    from kws.sweep import sweep as run_sweep
+
+    given = {"data": data, "labels": labels, "label_column": label_column, "extra": extra, "noise": noise, "teacher": teacher}
+    result = run_sweep(file, out, {key: value for key, value in given.items() if value}, workers)
+    show(result, as_text(result), json)
+    for each in result["failed"]:
+        note(f"{each['name']}, seed {each['seed']}, failed: {each['error']}")
+    if result["failed"]:
+        raise typer.Exit(1)
+
+
 @app.command("eval")
 def evaluate(
     file: Annotated[Path, typer.Argument(help="A .swm file, or a run folder: then teacher and float twin are evaluated too.")],
@@ -111,12 +209,27 @@ def evaluate(
     label_column: LabelColumn = "",
     seconds: Annotated[float | None, typer.Option(help="Clips are centred in this length; default: as in training.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Also draw the confusion matrix into this PNG.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Whole recordings through the board's detector: misses against false accepts.")
+    ] = False,
+    negatives: Annotated[
+        list[Path] | None, typer.Option(help="With --stream: folder of recordings without the words; several times.")
+    ] = None,
+    condition: Annotated[
+        str, typer.Option(help="With --stream, hear worse: snr10:NOISE_FOLDER (any number of dB), reverb, or gain-20.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Accuracy, interval, confusion matrix and per-class table of the integer graph.
 
     Example: signwave kws eval model.swm --data recordings --split test
+
+    Example: signwave kws eval wake.swm --stream --data recordings --negatives radio --split test
     """
+    if stream:
+        from kws.augment import hearing
+
+        return eval_stream(file, data, negatives or [], split, hearing(condition, split), json)
     from export.format import FormatError, read
     from kws.audio import RATE_HZ
     from kws.evaluate import evaluate as run_evaluation
@@ -182,6 +295,11 @@ def export_run(
     show({"file": str(out), "file_bytes": size}, f"{out}: {size:,} bytes", json)
 
 
+def split_commas(text: str) -> list[str]:
+    """The parts of a list on the command line."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def load_preset(preset: str, overrides: list[str]):
     """The training configuration of a shipped preset or a TOML file. Raises ConfigError."""
     from bnn.config import ConfigError, load
@@ -193,6 +311,21 @@ def load_preset(preset: str, overrides: list[str]):
         names = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
         raise ConfigError(f"preset {preset!r} is neither one of {names} nor a file")
     return load(TrainConfig, path, overrides).check()
+
+
+def open_training(config, data, labels="", label_column="", extra=None, noise=None, teacher=""):
+    """The data set, the noise folder and the loaded teacher of a training, from the options of `train` as they are given."""
+    from kws.speech_commands import open_task
+    from kws.teacher import load_teacher
+
+    if config.speech_commands:
+        dataset = open_task(data, config.speech_commands)
+        noise = noise or dataset.root  # its background recordings
+    else:
+        dataset = open_data(Path(data), labels if labels == "gsc12" else split_commas(labels) or None, label_column)
+    if extra:
+        dataset = dataset.with_extra(open_data(Path(extra), dataset.labels, "", allow_missing=True))
+    return dataset, noise, load_teacher(teacher, dataset.labels) if teacher not in ("", "none") else None
 
 
 def open_data(data: Path, labels: list[str] | str | None, label_column: str, allow_missing: bool = False):

@@ -86,6 +86,12 @@ def listen(
     return Heard(events, len(features), frames_run)
 
 
+def results(model: Model, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best label and its margin at every frame of a recording (sample,) int16, both (frame,): what decisions follow from."""
+    features = native.log_mel(samples, model.listening().encode())
+    return decide(native.Graph(encode_graph(model.ops)).run(features))
+
+
 def field(model: Model) -> int:
     """Frames that a result follows from, itself included."""
     return 1 + sum((op.taps - 1) * op.dilation for op in model.ops)

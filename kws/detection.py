@@ -1,0 +1,216 @@
+"""How well a file wakes up: misses against false accepts an hour, whole recordings through the detector that the board runs.
+
+    model = read("model.swm")
+    found = measure(model, recordings, ambient)           # one Detection a word
+    thresholds = [d.threshold_for(1 / 24) for d in found]
+
+The network runs once over each recording; decisions are then repeated for every threshold by device/board/signwave/decision.py.
+A word is measured as if the detector listened for it alone. Silence of LEAD_S stands before a recording and behind it: a device
+listens all the time.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from device.board.signwave.decision import HITS, IGNORED, REFRACTORY_MS, Decider, frames_in
+from export.format import Model
+from kws.audio import RATE_HZ, read_audio
+from kws.data import Clip
+from kws.evaluate import wilson_interval
+from kws.phrase import plain
+from kws.stream import results
+
+LEAD_S = 1.0
+TAIL = 20  # the greatest false peaks that the rate of rarer ones is extrapolated from
+GIVEN_UP = 0.05
+CURVE_POINTS = 12  # in a file's metadata
+METADATA_ROOM = 3000  # of the 4,096 bytes that it may take
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One recording as the network hears it: its word (empty: none), seconds, and each frame's best label and margin."""
+
+    label: str
+    seconds: float
+    top: np.ndarray
+    margin: np.ndarray
+
+
+def hear(model: Model, clips: Iterable[Clip], condition=None) -> list[Stream]:
+    """Run a model over recordings; `condition` (samples, number of the recording) -> samples makes listening harder."""
+    lead = np.zeros(round(LEAD_S * RATE_HZ), np.int16)
+
+    def run(numbered: tuple[int, Clip]) -> Stream:
+        i, clip = numbered
+        samples = read_audio(clip.path, RATE_HZ, clip.start_s, clip.seconds)
+        seconds = len(samples) / RATE_HZ
+        if condition is not None:
+            samples = condition(samples, i)
+        top, margin = results(model, np.concatenate([lead, samples, lead]))
+        return Stream(plain(clip.label), seconds, top.astype(np.int16), margin)
+
+    with ThreadPoolExecutor() as pool:  # the C core runs without the interpreter's lock
+        return list(pool.map(run, enumerate(clips)))
+
+
+def firing_margin(stream: Stream, label: int, hits: int = HITS) -> int:
+    """The greatest threshold at which a recording makes an event of a label; -1 where none does."""
+    margin = np.where(stream.top == label, stream.margin, -1)
+    if len(margin) < hits:
+        return -1
+    return int(np.lib.stride_tricks.sliding_window_view(margin, hits).min(1).max())
+
+
+def count_events(streams: Sequence[Stream], label: int, labels: int, threshold: int, refractory: int) -> int:
+    """Events of one label in some recordings at a threshold, each recording from the detector's first state."""
+    decider = Decider([threshold] * labels, [i for i in range(labels) if i != label], HITS, refractory)
+    events = 0
+    for stream in streams:
+        accepted = np.flatnonzero((stream.top == label) & (stream.margin >= threshold))
+        if len(accepted) < HITS:
+            continue
+        decider.reset()
+        last = -1
+        for frame in accepted.tolist():
+            for _ in range(min(frame - last - 1, refractory + 1)):  # more frames without a result change nothing
+                decider.skip()
+            events += decider.step(label, threshold) is not None
+            last = frame
+    return events
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One word: recordings of it, hours without it, and false accepts and misses by threshold."""
+
+    word: str
+    n: int
+    hours: float
+    hits: list[int] = field(repr=False)  # firing margins of the word's recordings, ascending
+    thresholds: list[int]  # ascending
+    false_accepts: list[int]  # at each threshold
+    peaks: list[int] = field(repr=False)  # of negatives, second by second, descending
+
+    def misses(self, threshold: int) -> int:
+        """Recordings of the word that make no event at a threshold."""
+        return int(np.searchsorted(self.hits, threshold))
+
+    def miss_percent(self, threshold: int) -> float:
+        """The same in percent; not a number without recordings."""
+        return 100 * self.misses(threshold) / self.n if self.n else math.nan
+
+    @property
+    def quiet(self) -> int:
+        """The least threshold without a single false accept."""
+        return max(0, self.peaks[0] + 1) if self.peaks else 0
+
+    def threshold_for(self, per_hour: float) -> int:
+        """The threshold at which at most so many false accepts an hour are to be expected.
+
+        Rare ones cannot be counted in a few hours: the greatest peaks fall off exponentially (Pickands, 1975), which tells how
+        far above them the rate wanted lies. Never less than what these recordings themselves allow; and beyond that no more
+        than GIVEN_UP of the word's recordings are given up for it: a device that nobody can wake is of no use.
+        """
+        counted = [t for t, n in zip(self.thresholds, self.false_accepts, strict=True) if n <= per_hour * self.hours]
+        least = min(counted, default=self.quiet)
+        top = np.array(self.peaks[:TAIL], float)
+        if len(top) < 5:
+            return least
+        scale = max(1.0, float((top[:-1] - top[-1]).mean()))
+        wanted = max(least, math.ceil(top[-1] + scale * math.log(len(top) / (self.hours * per_hour))))
+        given_up = self.misses(least) + int(GIVEN_UP * self.n)
+        if not self.n:
+            return wanted
+        return min(wanted, max(least, self.hits[min(given_up, self.n - 1)]))
+
+
+    def curve(self, points: int | None = None) -> list[list[float]]:
+        """[false accepts an hour, misses in percent] from many to none; at most so many points, spread over the misses."""
+        rows: dict[float, list[float]] = {}
+        for threshold, false in zip(self.thresholds, self.false_accepts, strict=True):
+            row = [round(false / self.hours, 3) if self.hours else math.nan, round(self.miss_percent(threshold), 2)]
+            rows.setdefault(row[0], row)  # the fewest misses at that rate
+        out = sorted(rows.values(), reverse=True)
+        if points is not None and len(out) > points:
+            out = [out[i] for i in sorted({round(i) for i in np.linspace(0, len(out) - 1, points)})]
+        return out
+
+    def as_dict(self, threshold: int | None = None) -> dict:
+        """What `kws eval --stream --json` prints of a word; `threshold`: the one stored in the file."""
+        at_zero = self.misses(self.quiet)
+        value = {"n": self.n, "curve": self.curve(), "miss_at_zero_false_accepts": _percent(at_zero, self.n),
+                 "interval": _interval(at_zero, self.n), "threshold_at_zero": self.quiet}  # fmt: skip
+        if threshold is not None:
+            false = sum(peak >= threshold for peak in self.peaks)
+            value |= {"threshold": threshold, "chosen": {"false_accepts": false, "missed": self.misses(threshold)}}
+        return value
+
+
+def measure(model: Model, streams: Sequence[Stream]) -> list[Detection]:
+    """Each word of a model on recordings that were heard: those of the word, and all others as negatives."""
+    refractory = frames_in(REFRACTORY_MS, model.listening().hop, model.listening().rate_hz)
+    return [
+        _measure_word(streams, i, label, len(model.labels), refractory)
+        for i, label in enumerate(model.labels)
+        if label not in IGNORED
+    ]
+
+
+def _measure_word(streams: Sequence[Stream], index: int, label: str, labels: int, refractory: int) -> Detection:
+    word = plain(label)
+    own = [stream for stream in streams if stream.label == word]
+    others = [stream for stream in streams if stream.label != word]
+    hits = sorted(firing_margin(stream, index) for stream in own)
+    peaks = sorted((peak for stream in others for peak in _peaks(stream, index, refractory)), reverse=True)
+    quiet = max(0, peaks[0] + 1) if peaks else 0
+    thresholds = sorted({max(0, h) for h in hits} | set(peaks[:100:5]) | {0, quiet})
+    firing = [stream for stream in others if firing_margin(stream, index) >= 0]
+    false = [count_events(firing, index, labels, t, refractory) for t in thresholds]
+    hours = sum(stream.seconds for stream in others) / 3600
+    return Detection(label, len(own), hours, hits, thresholds, false, peaks)
+
+
+def _peaks(stream: Stream, label: int, every: int) -> list[int]:
+    """The firing margins of a recording, stretch by stretch of `every` frames; those that are none are left out."""
+    margin = np.where(stream.top == label, stream.margin, -1)
+    if len(margin) < HITS or margin.max() < 0:
+        return []
+    held = np.lib.stride_tricks.sliding_window_view(margin, HITS).min(1)
+    return [int(peak) for i in range(0, len(held), every) if (peak := held[i : i + every].max()) >= 0]
+
+
+def summary(model: Model, found: Sequence[Detection]) -> dict:
+    """All words of a model as JSON. Every word has its own negatives: recordings of the other words are among them."""
+    stored = dict(zip(model.labels, model.thresholds, strict=True))
+    hours = round(max((d.hours for d in found), default=0.0), 4)
+    return {"negative_hours": hours, "words": {d.word: d.as_dict(stored[d.word]) for d in found}}
+
+
+def with_thresholds(model: Model, found: Sequence[Detection], per_day: float, source: str) -> Model:
+    """The model with thresholds for at most `per_day` false wakes of each word, and what they were chosen from as metadata."""
+    by_label = {d.word: d for d in found}
+    thresholds = [by_label[label].threshold_for(per_day / 24) if label in by_label else 0 for label in model.labels]
+    words = {}
+    for d in found:
+        misses = d.misses(thresholds[model.labels.index(d.word)])
+        curve = d.curve(CURVE_POINTS) if d.n else []
+        words[d.word] = {"n": d.n, "miss": _percent(misses, d.n), "interval": _interval(misses, d.n), "curve": curve}
+    told = {"chosen_on": source, "false_wakes_per_day": per_day, "negative_hours": round(max(d.hours for d in found), 3)}
+    text = json.dumps({**told, "words": words}, separators=(",", ":"), ensure_ascii=False)
+    if len(text.encode()) > METADATA_ROOM:  # many words: their curves stand in the run folder
+        text = json.dumps({**told, "words": {}}, separators=(",", ":"))
+    return replace(model, metadata={**model.metadata, "detection": text}, thresholds=thresholds)
+
+
+def _percent(count: int, n: int) -> float | None:
+    return round(100 * count / n, 2) if n else None
+
+
+def _interval(count: int, n: int) -> list[float] | None:
+    return [round(v, 2) for v in wilson_interval(count, n)] if n else None

@@ -1,0 +1,247 @@
+"""Wake words: from phrases to a file, with hard negatives mined and thresholds chosen.
+
+    result = train_wake_words(["hey computer"], "runs/hey", config, negatives=["speech"], noise_dir="noise")
+
+Speech is synthesized, clips are composed (kws.wakedata), a network is trained; then it listens to the ambient training audio,
+and trains again with what it took for its words.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from bnn.config import ConfigError, to_dict
+from bnn.training import FINAL, fit
+from export.console import note
+from export.format import Model, write
+from kws.audio import RATE_HZ, read_audio
+from kws.augment import AugmentConfig, MicrophoneConfig, noise_bank
+from kws.data import UNKNOWN, Clip, load_clips
+from kws.detection import LEAD_S, Detection, hear, measure, summary, with_thresholds
+from kws.evaluate import save_json
+from kws.features import FreshFeatures
+from kws.frontend import extract, log_mel_front_end
+from kws.losses import StudentLoss
+from kws.models import KwsNet
+from kws.phrase import Piece, check_phrases, negative_kind, plain, speak_phrases
+from kws.train import CALIBRATION, EXPORT, MODEL, Data, TrainConfig, check_exportable, export_run, load_run, write_array
+from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
+
+# A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
+AUGMENT = MicrophoneConfig(shift_ms=140, speed=0.15, gain_db=18, reverb_probability=0.4, reverb_max_ms=500)
+DETECTION = "detection.json"
+
+
+def fit_student(
+    data: WakeData,
+    run_dir: Path,
+    config: TrainConfig,
+    noises: list[np.ndarray],
+    augment: AugmentConfig = AUGMENT,
+    initial: dict[str, torch.Tensor] | None = None,
+) -> Model:
+    """Train a network on composed clips, from `initial` weights where there are some, and write its file."""
+    config.check()
+    check_exportable(config, len(data.labels))
+    run_dir.mkdir(parents=True, exist_ok=True)
+    waveforms, targets = data.waveforms("train")
+    val_waveforms, val_targets = data.waveforms("val")
+    front_end = log_mel_front_end()
+    fresh = FreshFeatures(waveforms, front_end, noises, augment, config.seed)
+    val = torch.from_numpy(extract(val_waveforms, front_end))
+    prepared = Data(data.labels, fresh, targets, 0, val, val_waveforms, torch.from_numpy(val_targets))
+    torch.manual_seed(config.seed)
+    net = KwsNet(config.model, len(data.labels))
+    if initial is not None:
+        net.load_state_dict(initial)
+    loss = StudentLoss(config, False, data.labels)
+    settings = {**to_dict(config), "labels": data.labels, "features": fresh.digest}
+    fit(net, config.stages(), prepared.batches(config), prepared.accuracy, run_dir, loss=loss, seed=config.seed, config=settings)
+    # A finished run that is called again holds what was chosen after mining: back to what this training gave.
+    shutil.copyfile(run_dir / f"{config.stages()[-1].name}.safetensors", run_dir / FINAL)
+    write_array(run_dir / CALIBRATION, fresh.sample(512))
+    save_json(run_dir / EXPORT, {"name": run_dir.name, "labels": data.labels, "seconds": config.seconds})
+    return export_run(run_dir, run_dir / MODEL)[0]
+
+
+def mine(model: Model, clips: Sequence[Clip], most: int = 600) -> tuple[list[Piece], float]:
+    """What of ambient training audio a model takes for its words: the sound before each of the greatest peaks, as negatives.
+
+    Also the false accepts an hour of all words together at the thresholds of the file.
+    """
+    front_end = model.listening()
+    before, after = round(1.4 * RATE_HZ), round(0.3 * RATE_HZ)
+    peaks: list[tuple[int, int, int, int]] = []  # margin, clip, frame, label
+    streams = hear(model, clips)
+    for c, stream in enumerate(streams):
+        words = np.array([label != UNKNOWN for label in model.labels])[stream.top]
+        margin = np.where(words, stream.margin, -1)
+        while margin.size and (best := int(margin.argmax())) >= 0 and margin[best] > 0:
+            peaks.append((int(margin[best]), c, best, int(stream.top[best])))
+            margin[max(0, best - 50) : best + 50] = -1
+    peaks.sort(reverse=True)
+    fired = sum(margin >= model.thresholds[label] for margin, _, _, label in peaks)
+    pieces = []
+    for _, c, frame, _ in peaks[:most]:
+        clip, at = clips[c], frame * front_end.hop - round(LEAD_S * RATE_HZ)
+        samples = read_audio(clip.path, RATE_HZ, clip.start_s, clip.seconds)[max(0, at - before) : max(1, at + after)]
+        pieces += [Piece(samples, MINED, clip.speaker, "train", clip.path, True)] * 2
+    hours = sum(stream.seconds for stream in streams) / 3600
+    return pieces, fired / hours if hours else 0.0
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where sound comes from: how phrases are spoken, and folders of recordings."""
+
+    count: int = 800  # utterances of each phrase
+    language: str = "en"
+    synthesizers: Sequence[str] = ()
+    piper: str | os.PathLike[str] | None = None
+    data_dir: str | os.PathLike[str] | None = None  # people who say the phrase, and other words
+    negatives: Sequence[str | os.PathLike[str]] = ()
+    noise_dir: str | os.PathLike[str] | None = None
+
+
+@dataclass(frozen=True)
+class WakeResult:
+    """The file, what it does on validation, and how long it all took."""
+
+    model_path: Path
+    file_bytes: int
+    validation: dict
+    mining: list[dict]
+    minutes: float
+    data: WakeData
+
+
+def begin_from(start: str | os.PathLike[str], config: TrainConfig, labels: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Weights of a finished run to begin with: all of its body, and of its head what belongs to labels that both have.
+
+    Raises TrainingError, or ConfigError where its network has another shape.
+    """
+    learned, recipe = load_run(start)
+    torch.manual_seed(config.seed)
+    net = KwsNet(config.model, len(labels))
+    state, known = net.state_dict(), learned.state_dict()
+    for name, tensor in known.items():
+        if name.startswith("head."):
+            for i, label in enumerate(labels):
+                if label in recipe["labels"]:
+                    state[name][i] = tensor[recipe["labels"].index(label)]
+        elif name in state and state[name].shape == tensor.shape:
+            state[name] = tensor
+        else:
+            raise ConfigError(f"{start} holds a network of another shape ({name}): begin from one of the same preset")
+    if learned.config.blocks != config.model.blocks:
+        raise ConfigError(f"{start} has {learned.config.blocks} blocks, this one {config.model.blocks}: use the same preset")
+    return state
+
+
+def train_wake_words(
+    phrases: Sequence[str],
+    run_dir: str | os.PathLike[str],
+    config: TrainConfig,
+    sources: Sources,
+    per_day: float = 1.0,
+    start: str | os.PathLike[str] | None = None,
+) -> WakeResult:
+    """From phrases to a file that wakes falsely at most `per_day` times a day, as far as validation audio can tell.
+
+    `start`: a finished run to begin from, with the binary stage at once: new recordings, or other words, without training anew.
+    Raises SynthesisError, DataError, AudioError, ConfigError, TrainingError. An interrupted training resumes with the same call.
+    """
+    started, run_dir = time.monotonic(), Path(run_dir)
+    labels = check_phrases(phrases)
+    initial = begin_from(start, config, [*labels, UNKNOWN]) if start else None
+    if start:
+        config = replace(config, float_epochs=0, activation_epochs=0)
+    speech = speak_phrases(phrases, sources.count, config.seed, sources.language, sources.synthesizers, sources.piper)
+    recordings = recorded_pieces(sources.data_dir, labels) if sources.data_dir else []
+    ambient = [clip for folder in sources.negatives for clip in ambient_clips(folder, labels)]
+    noises = {split: noise_bank(sources.noise_dir, split) if sources.noise_dir else [] for split in ("train", "val")}
+    data = gather(labels, speech, recordings, ambient, noises, config.seconds, config.seed)
+    model = fit_student(data, run_dir, config, noises["train"], initial=initial)
+    listening = validation_clips(labels, speech, ambient, sources)
+    found = measure(model, hear(model, listening))
+    model, found, mining = _mined_again(model, found, data, ambient, noises["train"], run_dir, config, listening, per_day)
+    hours = max(d.hours for d in found)
+    if hours < 1 / 6:
+        note(f"thresholds rest on {60 * hours:.0f} minutes of validation audio: give hours of ambient recordings by --negatives")
+    model = with_thresholds(model, found, per_day, "validation")
+    size = write(model, run_dir / MODEL)
+    value = summary(model, found)
+    save_json(run_dir / DETECTION, {"val": value, "mining": mining})
+    return WakeResult(run_dir / MODEL, size, value, mining, (time.monotonic() - started) / 60, data)
+
+
+def validation_clips(
+    labels: Sequence[str], speech: dict[str, list[Piece]], ambient: Sequence[Clip], sources: Sources
+) -> list[Clip]:
+    """Whole recordings that thresholds are chosen on: of people where there are any, else spoken by unheard voices."""
+    clips = [clip for clip in ambient if clip.split == "val"]
+    if sources.noise_dir:
+        clips += [clip for clip in ambient_clips(sources.noise_dir, labels) if clip.split == "val"]
+    if sources.data_dir:
+        clips += [clip for clip in load_clips(sources.data_dir) if clip.split == "val"]
+    spoken = [piece for pieces in speech.values() for piece in pieces if piece.split != "train"]
+    recorded = {plain(clip.label) for clip in clips}
+    wanted = [label for label in labels if label not in recorded]
+    quiet = not ambient  # nothing recorded to stay silent at
+    clips += [
+        Clip(p.path, p.label if p.label in labels else UNKNOWN, p.speaker, "val")
+        for p in spoken
+        if p.label in wanted or (quiet and negative_kind(p.label))
+    ]
+    return clips
+
+
+def _mined_again(
+    model: Model,
+    found: list[Detection],
+    data: WakeData,
+    ambient: Sequence[Clip],
+    noises: list[np.ndarray],
+    run_dir: Path,
+    config: TrainConfig,
+    listening: Sequence[Clip],
+    per_day: float,
+) -> tuple[Model, list[Detection], list[dict]]:
+    """Train again with hard negatives; the better of both by validation, and what happened."""
+    heard = [clip for clip in ambient if clip.split == "train"]
+    if not heard or not config.binary_epochs:
+        return model, found, []
+    hard, rate = mine(with_thresholds(model, found, per_day, ""), heard)
+    mining = [_round(0, rate, found, len(hard) // 2)]
+    if not hard:
+        return model, found, mining
+    epochs = max(1, config.binary_epochs // 3)
+    again = replace(config, float_epochs=0, activation_epochs=0, binary_epochs=epochs, learning_rate=config.learning_rate / 2)
+    initial = load_file(run_dir / "binary.safetensors")
+    second = fit_student(data.with_hard(hard), run_dir / "mined", again, noises, initial=initial)
+    found_again = measure(second, hear(second, listening))
+    _, rate = mine(with_thresholds(second, found_again, per_day, ""), heard)
+    mining.append(_round(1, rate, found_again, 0))
+    better = mining[1]["miss_percent"] <= mining[0]["miss_percent"]
+    mining.append({"chosen": int(better)})
+    note(f"hard negatives: {json.dumps(mining)}")
+    if not better:
+        return model, found, mining
+    for name in (FINAL, CALIBRATION):
+        shutil.copyfile(run_dir / "mined" / name, run_dir / name)
+    return replace(second, metadata=model.metadata | {"logit_unit": second.metadata["logit_unit"]}), found_again, mining
+
+
+def _round(number: int, rate: float, found: Sequence[Detection], mined: int) -> dict:
+    """What mining reports: false accepts on the audio mined, and misses on validation without a false accept there."""
+    misses = [d.miss_percent(d.quiet) for d in found if d.n]
+    mean = round(float(np.mean(misses)), 2) if misses else None
+    return {"round": number, "false_accepts_per_hour": round(rate, 2), "miss_percent": mean, "mined": mined}

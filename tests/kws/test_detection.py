@@ -1,0 +1,119 @@
+"""Misses against false accepts: fast counts equal the board's decider; curves; thresholds; the file's metadata."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device.board.signwave.decision import HITS, Decider
+from export import format as swm
+from kws.detection import Detection, Stream, count_events, firing_margin, hear, measure, summary, with_thresholds
+from kws.stream import listen
+from tests.device import vectors
+
+frames = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=60)
+
+
+def stream(pairs, label=""):
+    top, margin = np.array(pairs, int).reshape(-1, 2).T
+    return Stream(label, len(pairs) / 50, top, margin)
+
+
+def board_events(pairs, label, threshold, refractory):
+    """Events of a label where the board's detector accepts nothing else."""
+    decider = Decider([threshold if i == label else 10**6 for i in range(3)], (), HITS, refractory)
+    return sum(decider.step(*pair) is not None for pair in pairs)
+
+
+@given(st.lists(frames, max_size=3), st.integers(0, 9), st.integers(0, 9))
+def test_events_are_counted_as_the_board_has_them(recordings, threshold, refractory):
+    expected = sum(board_events(pairs, 1, threshold, refractory) for pairs in recordings)
+    assert count_events([stream(pairs) for pairs in recordings], 1, 3, threshold, refractory) == expected
+
+
+@given(frames)
+def test_a_recording_fires_up_to_its_firing_margin(pairs):
+    margin = firing_margin(stream(pairs), 1)
+    for threshold in range(11):
+        assert (board_events(pairs, 1, threshold, 5) > 0) == (threshold <= margin)
+
+
+def burst(margin, label=1, frames=4):
+    """A second that holds `frames` frames of a label with a margin."""
+    return [(0, 5)] * 20 + [(label, margin)] * frames + [(0, 5)] * (30 - frames)
+
+
+def detection():
+    model = replace(vectors.small_model(True), labels=["no", "yes", "_silence_", "_unknown_"])
+    own = [stream(burst(m), "yes") for m in (3, 50, 60, 70)]
+    others = [stream(burst(40) + burst(10) + burst(20, frames=2), ""), stream(burst(30, label=0), "no")]
+    return model, measure(model, [*own, *others])
+
+
+def test_misses_and_false_accepts_by_threshold():
+    model, (no, yes) = detection()
+    assert (no.word, no.n, yes.word, yes.n) == ("no", 1, "yes", 4)
+    assert yes.hours == pytest.approx(4 / 3600) and yes.quiet == 41 and yes.peaks == [40, 10]
+    assert yes.misses(41) == 1 and yes.miss_percent(0) == 0 and yes.misses(71) == 4
+    assert yes.curve()[0] == [1800.0, 0.0] and yes.curve()[-1] == [0.0, 25.0]
+    value = json.loads(json.dumps(summary(model, [no, yes])))
+    assert value["words"]["yes"]["miss_at_zero_false_accepts"] == 25 and value["words"]["yes"]["interval"][1] > 60
+    assert value["words"]["yes"]["chosen"]["false_accepts"] == 2  # the file's threshold is 0
+
+
+def test_a_curve_of_few_points_keeps_its_ends():
+    rates = list(range(200, -1, -1))
+    found = Detection("yes", 200, 1.0, list(range(200)), list(range(201)), rates, rates)
+    few = found.curve(12)
+    assert len(few) == 12 and few[0] == [200, 0] and few[-1] == [0, 100] and len(found.curve()) == 201
+
+
+def test_a_threshold_for_rarer_false_accepts_than_were_heard_is_extrapolated():
+    rng, hours = np.random.default_rng(0), 2.0
+    peaks = sorted((int(p) for p in 1000 + rng.exponential(100, 400)), reverse=True)  # 200 an hour, tenfold rarer every 230
+    thresholds = sorted(set(peaks)) + [peaks[0] + 1]
+    found = Detection("yes", 0, hours, [], thresholds, [sum(p >= t for p in peaks) for t in thresholds], peaks)
+    assert abs(found.threshold_for(10) - (1000 + 100 * np.log(200 / 10))) < 80  # counted
+    rare = found.threshold_for(1 / 24)
+    assert rare >= found.quiet and abs(rare - (1000 + 100 * np.log(200 * 24))) < 250
+    assert found.threshold_for(1 / 240) > rare
+
+
+def test_the_file_says_what_its_thresholds_were_chosen_from():
+    model, found = detection()
+    chosen = with_thresholds(model, found, 1.0, "validation")
+    assert chosen.thresholds[1] >= 41 and chosen.thresholds[2:] == [0, 0]
+    told = json.loads(swm.decode(swm.encode(chosen)).metadata["detection"])
+    assert told["false_wakes_per_day"] == 1 and told["words"]["yes"]["n"] == 4 and told["words"]["yes"]["interval"]
+    assert told["negative_hours"] == 0.002 and told["words"]["yes"]["curve"][0] == [1800.0, 0.0]
+
+
+def test_a_file_of_many_words_keeps_to_the_room_for_metadata():
+    model, found = detection()
+    many = [replace(found[1], word=f"word {i} {'x' * 90}") for i in range(60)]
+    chosen = with_thresholds(replace(model, labels=[d.word for d in many], thresholds=[0] * 60), many, 1.0, "validation")
+    assert json.loads(chosen.metadata["detection"])["words"] == {} and min(chosen.thresholds) >= 41
+
+
+def test_recordings_are_heard_as_the_detector_hears_them(tmp_path):
+    import soundfile
+
+    from kws.data import load_clips
+
+    model = vectors.small_model(True)
+    (tmp_path / "no").mkdir()
+    samples = vectors.random_clip(32000, 5)
+    soundfile.write(tmp_path / "no" / "a_1.wav", samples, 16000)
+    (heard,) = hear(model, load_clips(tmp_path))
+    lead = np.zeros(16000, np.int16)
+    for label in range(len(model.labels)):
+        margin = firing_margin(heard, label)
+        for threshold in {max(0, margin), margin + 1}:
+            thresholds = [threshold if i == label else 2**31 - 1 for i in range(len(model.labels))]
+            whole = np.concatenate([lead, samples, lead])
+            events = listen(model, whole, thresholds=thresholds, discard_ms=0, ignore=[]).events
+            assert bool(events) == (threshold <= margin)
+    assert heard.seconds == 2 and len(heard.top) == 200
