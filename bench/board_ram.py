@@ -18,10 +18,10 @@ from export.format import FormatError, read
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", nargs="?", type=Path, help="a .swm file; default: device/models/gsc12-m.swm")
+    parser.add_argument("model", nargs="?", type=Path, help="a .swm file; default: device/models/commands12-m.swm")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
-    model = arguments.model or Path(__file__).resolve().parents[1] / "device" / "models" / "gsc12-m.swm"
+    model = arguments.model or Path(__file__).resolve().parents[1] / "device" / "models" / "commands12-m.swm"
     try:
         read(model)
         rows = {}

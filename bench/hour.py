@@ -22,7 +22,7 @@ from kws.espeak import SynthesisError
 from kws.stream import listen
 from kws.synthesize import synthesize
 
-MODEL = Path(__file__).resolve().parents[1] / "device" / "models" / "gsc12-m.swm"
+MODEL = Path(__file__).resolve().parents[1] / "device" / "models" / "commands12-m.swm"
 VOICES = ("en-us", "en-us+f1", "en-us+m3")
 
 _SCRIPT = """
