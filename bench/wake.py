@@ -11,12 +11,12 @@ import json
 import sys
 from pathlib import Path
 
+from bnn.intervals import wilson_interval
 from export.console import table
 from export.format import FormatError, read
 from kws.augment import hearing
 from kws.data import Clip, load_clips
 from kws.detection import Detection, hear, measure, summary
-from kws.evaluate import wilson_interval
 from kws.train import MODEL
 from kws.wakedata import ambient_clips
 
@@ -37,7 +37,7 @@ def cell(found: Detection, quiet: int) -> str:
     """Percent missed where neither these negatives nor those as recorded fire, with its interval."""
     misses = found.misses(max(found.quiet, quiet))
     low, high = wilson_interval(misses, found.n)
-    return f"{100 * misses / found.n:.1f} ({low:.1f} to {high:.1f})"
+    return f"{100 * misses / found.n:.1f} ({abs(low):.1f} to {high:.1f})"
 
 
 def rows(file: Path, arguments: argparse.Namespace) -> tuple[list[dict], dict]:

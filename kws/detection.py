@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bnn.intervals import wilson_interval
 from device.board.signwave.decision import HITS, IGNORED, REFRACTORY_MS, Decider, frames_in
 from export.format import Model
 from kws.audio import RATE_HZ, read_audio
 from kws.data import Clip
-from kws.evaluate import wilson_interval
 from kws.phrase import plain
 from kws.stream import results
 
@@ -213,4 +213,4 @@ def _percent(count: int, n: int) -> float | None:
 
 
 def _interval(count: int, n: int) -> list[float] | None:
-    return [round(v, 2) for v in wilson_interval(count, n)] if n else None
+    return [round(max(0.0, v), 2) for v in wilson_interval(count, n)] if n else None

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from bnn.intervals import rate_interval, wilson_interval
 from export.cli import describe
 from export.format import Model, decide, read, write_atomically
 from export.graph import Conv1b
 from kws import sections
 from kws.charts import Detection, mark
 from kws.data import SILENCE, SPLITS, DataError, Dataset, cache_folder
-from kws.evaluate import Evaluation, rate_interval, save_json, scores, wilson_interval
+from kws.evaluate import Evaluation, save_json, scores
 from kws.frontend import extract
 from kws.page import Html, document, listing, tag
 from kws.sections import BOARDS, CORE_HZ, INTEGER, Error

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 
+from bnn.intervals import rate_interval, wilson_interval
 from kws import charts
 from kws.audio import RATE_HZ
 from kws.charts import Detection
 from kws.data import SILENCE, SPLITS, Clip, Dataset
-from kws.evaluate import Evaluation, rate_interval, wilson_interval
+from kws.evaluate import Evaluation
 from kws.page import Html, listing, table, tag
 
 CORE_HZ = 160e6

@@ -11,19 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnn.intervals import wilson_interval
 from export import native
 from export.format import UNKNOWN, Model, decide, surety
 from export.graph import encode_graph
 from textbnn.slots import find
-
-
-def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson, 1927), in percent. Raises ValueError where n is 0."""
-    if n < 1:
-        raise ValueError("no texts to evaluate: an interval needs at least one")
-    p = successes / n
-    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return tuple(100 * (centre + sign * half) / (1 + z * z / n) for sign in (-1, 1))
 
 
 @dataclass

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from bnn.intervals import rate_interval, wilson_interval
 from bnn.layers import Precision, set_precision
 from device.bench import bench
 from device.micropython import Target
@@ -24,7 +25,7 @@ from export.format import read
 from kws import charts, report
 from kws.cli import app
 from kws.data import DataError, load_folder
-from kws.evaluate import evaluate, rate_interval, wilson_interval
+from kws.evaluate import evaluate
 from kws.frontend import extract, log_mel_front_end
 from kws.models import KwsConfig, KwsNet
 from kws.page import document, listing, tag

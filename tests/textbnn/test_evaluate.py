@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bnn.intervals import wilson_interval
 from export.graph import FormatError
 from tests.export.strategies import tiny_model
 from tests.textbnn.lights import FOREIGN, TEXTS, THRESHOLD, lights
-from textbnn.evaluate import Results, auroc, classify, evaluate, results, wilson_interval
+from textbnn.evaluate import Results, auroc, classify, evaluate, results
 
 LABELS = [label for label in TEXTS if label != "_unknown_"]
 
