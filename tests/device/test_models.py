@@ -20,7 +20,8 @@ def test_a_shipped_model_passes_its_own_test(path):
     else:
         assert model.golden == GoldenText.of(model.text, model.ops, model.golden.text)
         assert len(model.text.rows(model.golden.text)) > 5
-    assert f"## {path.name}" in (path.parent / "README.md").read_text()
+    headings = [line for line in (path.parent / "README.md").read_text().splitlines() if line.startswith("## ")]
+    assert any(path.name in line for line in headings)
 
 
 def test_there_is_a_model():
