@@ -186,7 +186,7 @@ def test_labels_with_spaces_and_other_scripts_work(signwave, tmp_path):
 def test_unknown_settings_and_presets_are_refused_with_the_valid_ones(signwave, tones, tmp_path):
     arguments = ["kws", "train", "--data", tones, "--out", tmp_path / "r"]
     assert "valid are: model, teacher, seed" in refused(signwave, *arguments, "--set", "sed=1")
-    assert "neither one of demo, m, s" in refused(signwave, *arguments, "--preset", "xxl")
+    assert "neither one of demo, gsc12, gsc35, l, m, s" in refused(signwave, *arguments, "--preset", "xxl")
     assert not (tmp_path / "r").exists()
 
 
@@ -243,7 +243,7 @@ def test_a_run_does_not_go_on_with_other_recordings(signwave, run, tmp_path):
 
 
 USELESS = """
-batch_size=0 variants=0 seconds=0 seconds=nan learning_rate=-1 temperature=0 distill=2 seed=-1 float_epochs=-1 label_smoothing=2
+batch_size=0 variants=-1 seconds=0 seconds=nan learning_rate=-1 temperature=0 distill=2 seed=-1 float_epochs=-1 label_smoothing=2
 model.channels=0 model.channels=600 model.blocks=70 model.taps=0 model.window=0 model.window=300 model.dropout=2
 model.dilations=[] model.dilations=[64,64] model.estimator=foo teacher.size=huge
 """
@@ -272,7 +272,7 @@ def test_a_cache_on_a_full_disk_is_named(signwave, tones, tmp_path, monkeypatch)
     monkeypatch.setattr(os, "posix_fallocate", full)
     message = refused(signwave, "kws", "train", "--data", tones, "--out", tmp_path / "r", "--preset", "demo", *SETTINGS)
     assert "features-" in message and "No space left" in message
-    assert not list((tmp_path / "cache").glob("features-*"))
+    assert not list((tmp_path / "cache").glob("features-*.npy"))
 
 
 def test_clips_of_unknown_labels_are_left_out_with_a_warning(signwave, run, tmp_path):
