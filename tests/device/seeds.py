@@ -86,7 +86,7 @@ def text_seeds() -> list[bytes]:
         section = Text(families, folding, sorted(keys), pieces).encode()
         out.append(packed(TEXT, section, 0, i, 1028, i, (text * 3).encode()))
         out.append(packed(TEXT, section[:-2], 0, 0, 1028, i, text.encode()))
-    for rows, channels, labels, thresholds, dense in [(1, 1, 1, 1, 0), (5, 40, 3, 2, 1), (9, 33, 70, 4, 2), (6, 96, 8, 3, 0)]:
+    for rows, channels, labels, thresholds, dense in [(1, 1, 1, 1, 0), (5, 40, 3, 2, 1), (9, 33, 50, 4, 2), (6, 96, 8, 3, 0)]:
         graph = encode_graph(random_text_ops(rng, rows, channels, labels, thresholds, dense))
         out.append(packed(BAG, graph, dense + 2, 0, 1028, 1))
         out.append(packed(BAG, graph[:-4], dense + 2, 0, 1028, 1))

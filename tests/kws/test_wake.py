@@ -155,7 +155,8 @@ def test_a_phrase_becomes_a_file_that_hears_it(run):
         np.array([firing_margin(each, 0) for each in hear(model, [Clip(p.path, "", "", "") for p in speech[kind]])])
         for kind in ("hey computer", "_words_")
     ]
-    assert (margins[0][:, None] > margins[1]).mean() > 0.8  # the phrase is more like the phrase than other words are
+    phrases, others = ((each >= 0).mean() for each in margins)
+    assert phrases > others + 0.3  # it fires at the phrase more often than at other words
 
 
 def test_the_run_says_what_mining_changed_and_can_be_exported_again(run):
