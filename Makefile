@@ -22,7 +22,7 @@ WORDS := yes,no,up,down,stop
 # Each step keeps what it has done: after an interruption the same command goes on.
 demo: install toolchain-pc
 	@run() { echo; echo "$$ signwave $$*"; $(BIN)/signwave "$$@"; }
-	run kws synthesize $(DEMO)/speech --words $(WORDS) --clips 200
+	run kws synthesize $(DEMO)/speech --words $(WORDS) --clips 200 --synthesizers espeak
 	run kws train --data $(DEMO)/speech --out $(DEMO)/commands --preset demo
 	run inspect $(DEMO)/commands/model.swm
 	run verify $(DEMO)/commands/model.swm
