@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnn.intervals import wilson_interval
+from bnn.confusion import Confusion, confusion_matrix
 from export import native
 from export.format import Model, decide, write_atomically
 from export.graph import encode_graph
@@ -22,30 +22,12 @@ from kws.frontend import extract
 
 
 @dataclass
-class Evaluation:
-    """Predictions against truth. `confusion[i][j]` counts clips of label i decided as label j."""
-
-    labels: list[str]
-    confusion: np.ndarray
+class Evaluation(Confusion):
+    """Predictions against truth, of clips."""
 
     @classmethod
     def of(cls, labels: list[str], targets: np.ndarray, decided: np.ndarray) -> "Evaluation":
-        confusion = np.zeros((len(labels), len(labels)), int)
-        np.add.at(confusion, (targets, decided), 1)
-        return cls(labels, confusion)
-
-    @property
-    def n(self) -> int:
-        return int(self.confusion.sum())
-
-    @property
-    def accuracy(self) -> float:
-        """Percent of clips decided right."""
-        return 100 * float(np.trace(self.confusion)) / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson_interval(int(np.trace(self.confusion)), self.n)
+        return cls(labels, confusion_matrix(len(labels), targets, decided))
 
     def per_class(self) -> list[tuple[str, int, float, float]]:
         """(label, clips, recall, precision), percent; not a number where there is nothing to divide by."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnn.intervals import wilson_interval
+from bnn.confusion import Confusion, confusion_matrix
 from export import native
 from export.format import UNKNOWN, Model, decide, surety
 from export.graph import encode_graph
@@ -60,32 +60,16 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
 
 
 @dataclass
-class Evaluation:
-    """Decisions against truth. `confusion[i][j]` counts texts in scope of label i whose best label is j.
+class Evaluation(Confusion):
+    """Decisions against truth, of texts in scope by their best label, before any is rejected.
 
     in_scope_kept: percent of the texts in scope that are accepted; oos_recall: percent of those out of scope that are not.
     """
 
-    labels: list[str]
-    confusion: np.ndarray
     in_scope_kept: float
     oos_n: int = 0
     oos_auroc: float = math.nan
     oos_recall: float = math.nan
-
-    @property
-    def n(self) -> int:
-        """Texts in scope."""
-        return int(self.confusion.sum())
-
-    @property
-    def accuracy(self) -> float:
-        """Percent of the texts in scope whose best label is theirs, before any is rejected."""
-        return 100 * float(np.trace(self.confusion)) / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson_interval(int(np.trace(self.confusion)), self.n)
 
     def as_dict(self) -> dict:
         """For --json; what needs texts out of scope is there where there were some."""
@@ -115,8 +99,7 @@ def evaluate(model: Model, texts: Sequence[str], targets: np.ndarray, outside: S
     """Decide texts in scope, whose targets (text,) index model.labels without `_unknown_`, and texts out of scope."""
     targets = np.array([i for i, label in enumerate(model.labels) if label != UNKNOWN])[targets]
     inside, foreign = results(model, texts), results(model, outside)
-    confusion = np.zeros((len(model.labels), len(model.labels)), int)
-    np.add.at(confusion, (targets, decide(inside.scores)[0]), 1)
+    confusion = confusion_matrix(len(model.labels), targets, decide(inside.scores)[0])
     out = Evaluation(list(model.labels), confusion, 100 * float(inside.accepted.mean()))
     if len(outside):
         out.oos_n, out.oos_recall = len(outside), 100 * float((~foreign.accepted).mean())
