@@ -30,8 +30,6 @@ from kws.data import SILENCE, SPLITS, UNKNOWN, check_label, sort_labels
 from kws.espeak import SynthesisError
 from kws.synthesizers import KINDS, Espeak, Synthesizer, found
 
-SYNTHESIZERS = tuple(kind.title for kind in KINDS.values())  # in the manifest's column source
-SYNTHESIZER = Espeak.title
 MIN_RATE_WPM, MAX_RATE_WPM = 80, 450
 MAX_PHRASE = 200
 _RECIPE_VERSION = 1

@@ -30,7 +30,9 @@ class Text:
         self._metadata, self._golden, self.slots = sections[_METADATA], sections[_GOLDEN], sections.get(_SLOTS)
         _metadata(self._metadata)
         self._labels = sections[_LABELS]
-        self.count = len(self.labels)
+        names = self.labels
+        self.count = len(names)
+        self.unknown = names.index("_unknown_") if "_unknown_" in names else -1
         self._text, self._graph = sections[_TEXT], sections[_GRAPH]
         if self.slots is not None and not 1 <= len(self.slots) <= 16384:
             raise ValueError(f"slots: {len(self.slots)} bytes, allowed are 1 to 16384")
@@ -43,10 +45,6 @@ class Text:
         self._check_golden()
         self._value = bytearray(value_size)
         self.hits = self.top = self.margin = self.surety = 0
-        self.unknown = -1
-        for i in range(self.count):
-            if self.label(i) == "_unknown_":
-                self.unknown = i
 
     def _check_golden(self):
         golden = self._golden

@@ -34,7 +34,7 @@ class TextCommand:
     @property
     def labels(self):
         """What it may answer, in a new list."""
-        return [self.reader.label(i) for i in range(self.reader.count) if i != self.reader.unknown]
+        return [label for i, label in enumerate(self.reader.labels) if i != self.reader.unknown]
 
     def classify(self, line):
         """The Command in a text (str, or bytes of UTF-8). One whose words the model does not know at all is rejected."""
