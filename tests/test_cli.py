@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import soundfile
 
-import signwave_cli
 from device.micropython import Target
 from export.format import Model, encode, read, write
 from export.graph import SumWindow
@@ -28,21 +27,6 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIGNWAVE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture
-def signwave(monkeypatch, capsys):
-    """Call with arguments; returns (exit status, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["signwave", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            signwave_cli.main()
-            raise SystemExit(0)
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

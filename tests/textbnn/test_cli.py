@@ -1,12 +1,10 @@
 """signwave text ... as a user types it: what it prints, its exit status, its answers to bad input."""
 
 import json
-import sys
 import warnings
 
 import pytest
 
-import signwave_cli
 from export.format import encode, read, write
 from tests.export.strategies import tiny_model
 from tests.textbnn.lights import FOREIGN, TEXTS, lights
@@ -16,16 +14,12 @@ QUICK = [part for value in ("epochs=8", "invented=0", "drawn=0") for part in ("-
 
 
 @pytest.fixture
-def signwave(monkeypatch, capsys):
-    """Call with arguments; returns (exit status, standard output, standard error)."""
+def signwave(signwave):
+    """The same, with the words on standard error on one line."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["signwave", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            signwave_cli.main()
-            raise SystemExit(0)
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, " ".join(err.split())
+        status, out, err = signwave(*arguments)
+        return status, out, " ".join(err.split())
 
     return call
 
