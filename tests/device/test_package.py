@@ -2,7 +2,11 @@
 
 import functools
 import http.server
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -91,8 +95,9 @@ def server(tmp_path):
         thread.join()
 
 
-def test_mip_installs_package_and_model_from_a_web_server(server):
-    """The client is mpremote's mip, at work on a board at the end of a serial line."""
+@pytest.fixture
+def published(server):
+    """Package and a model as mip wants them, on a web server: their addresses."""
     folder, address = server
     (folder / "tiny.swm").write_bytes(encode(tiny_model(bands=8)))
     for target in ("pc", "rv32", "xtensa"):
@@ -100,11 +105,34 @@ def test_mip_installs_package_and_model_from_a_web_server(server):
     made = write_folder(folder / "web", [folder / "tiny.swm"])
     assert [Path(path).relative_to(folder / "web").as_posix() for path in made["packages"]] == [
         "package.json", "models/tiny/package.json"]  # fmt: skip
+    return [f"{address}/web/{name}" for name in ("package.json", "models/tiny/package.json")]
+
+
+STOCK = importlib.util.find_spec("micropython_unix")
+
+
+@pytest.mark.skipif(STOCK is None, reason="the wheel of MicroPython's PC port is for Linux on x86-64 alone")
+def test_mip_of_the_pc_port_installs_package_and_model(published, tmp_path):
+    """MicroPython's own mip, in a build of the PC port that is not ours; the installed package then runs there."""
+    lib = tmp_path / "lib"
+    install = "\n".join(["import mip", *(f"mip.install({address!r}, target={str(lib)!r})" for address in published)])
+    use = f"import signwave\nprint(signwave.backend.name, signwave.Model({str(lib / 'tiny.swm')!r}).self_test())"
+
+    def run(script):
+        command, env = [sys.executable, "-m", "micropython_unix", "-c", script], {**os.environ, "MICROPYPATH": f"{lib}:.frozen"}
+        return subprocess.run(command, env=env, cwd=tmp_path, text=True, timeout=120, check=True, capture_output=True).stdout
+
+    assert run(install).count("Done") == 2
+    assert run(use).split() == ["kernels_x64", "True"]
+
+
+def test_mip_of_mpremote_installs_package_and_model_on_a_board(published):
+    """mpremote's mip, at work on a board at the end of a serial line."""
     with emulated_board() as emulated:
         board = Board(emulated.port)
         board.ask("import os\nos.mkdir('/lib')\nanswer = None")
-        for name in ("package.json", "models/tiny/package.json"):
-            board.command(["mip", "install", f"{address}/web/{name}"], timeout_s=300)
+        for address in published:
+            board.command(["mip", "install", address], timeout_s=300)
         script = "import signwave\nanswer = [signwave.backend.name, signwave.Model('/lib/tiny.swm').self_test()]"
         assert board.ask(script) == ["kernels_rv32imc", True]
 
