@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kws.augment import spec_augment
+from kws.embedding import SpeechEmbedding, tokens_of
 from kws.features import FreshFeatures
 
 MASK = 12  # the mean of log-mel over augmented speech: what SpecAugment puts into its stripes
@@ -40,13 +41,17 @@ class _Epochs:
 
 
 class Batches(_Epochs):
-    """Every clip once an epoch, in one of its variants, with masks. `logits`: the teacher's answers (variant, clip, label)."""
+    """Every clip once an epoch, in one of its variants, with masks.
+
+    `logits`: the teacher's answers (variant, clip, label); `tokens`: what its ear heard (variant, clip, token, 96).
+    """
 
     def __init__(
         self, features: np.ndarray, targets: np.ndarray, config, teacher_logits: np.ndarray | None = None, extra: int = 0
     ):
         super().__init__(targets, config, extra)
         self.features, self.logits = features, teacher_logits
+        self.tokens: np.ndarray | None = None
 
     def __call__(self, epoch: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
         order = self.order(generator)
@@ -58,6 +63,8 @@ class Batches(_Epochs):
             batch = {"features": masked, "targets": self.targets[picked]}
             if self.logits is not None:
                 batch["teacher"] = torch.from_numpy(self.logits[v, i]).float()
+            if self.tokens is not None:
+                batch["tokens"] = torch.from_numpy(self.tokens[v, i])
             yield batch
 
 
@@ -87,3 +94,19 @@ class FreshBatches(_Epochs):
             if waveforms is not None:
                 batch["waveforms"] = torch.from_numpy(waveforms)
             yield batch
+
+
+class HeardBatches:
+    """Fresh batches through an ear: `features` are its tokens (batch, token, 96)."""
+
+    def __init__(self, batches: FreshBatches, ear: SpeechEmbedding):
+        self.batches, self.ear, self.steps = batches, ear, batches.steps
+
+    def __call__(self, epoch: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
+        return self.part(epoch, generator, 0, 1)
+
+    def part(self, epoch: int, generator: torch.Generator, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
+        """See FreshBatches."""
+        device = next(self.ear.parameters()).device
+        for batch in self.batches.part(epoch, generator, rank, world):
+            yield {"features": tokens_of(self.ear, batch["waveforms"].to(device)), "targets": batch["targets"]}

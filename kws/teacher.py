@@ -1,6 +1,7 @@
-"""Transformer teachers: a small one trained here on our features, or a pretrained one that listens to audio.
+"""Transformer teachers: a small one trained here on our features or behind a pretrained ear, or a pretrained one.
 
     teacher = build_teacher(labels)                                            # (batch, frame, band) -> logits
+    teacher = build_embedding_teacher(labels, SpeechEmbedding.from_package())  # trained here, on what that ear hears
     teacher = load_teacher("MIT/ast-finetuned-speech-commands-v2", labels)     # a hub name, or a folder
     answers = teacher.logits(waveforms, features)                              # (batch, label), in our order
 """
@@ -14,16 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTForAudioClassification, AutoFeatureExtractor, AutoModelForAudioClassification
 from transformers.utils.logging import disable_progress_bar
 
 from kws.audio import RATE_HZ
 from kws.data import SILENCE, UNKNOWN
+from kws.embedding import PAD, TOKEN_BANDS, TOKEN_HOP, TOKEN_SPAN, SpeechEmbedding, tokens_of
 
 # Our log-mel bytes over augmented speech: they reach the Transformer with about zero mean and unit deviation.
 FEATURE_MEAN, FEATURE_DEVIATION = 0.0, 57.0
+TOKEN_DEVIATION = 16.0
 _OWN_KEY = "signwave_features"  # in config.json: this teacher reads our features, not audio
+EMBEDDING = "embedding.safetensors"  # the ear of a teacher that has one
+SPEECH_EMBEDDING = "speech-embedding"  # the name of that ear, where a teacher is named
 SIZES = {"tiny": (96, 2, 3), "small": (128, 4, 4), "medium": (192, 5, 6)}  # (hidden size, layers, heads)
 
 
@@ -56,6 +63,9 @@ class StemmedTransformer(ASTForAudioClassification):
         super().__init__(config)
         embeddings = self.audio_spectrogram_transformer.embeddings
         hidden, bands = config.hidden_size, config.num_mel_bins
+        if bands == TOKEN_BANDS:  # tokens already
+            embeddings.patch_embeddings.projection = nn.Sequential(nn.Conv2d(1, hidden, (bands, 1)), nn.BatchNorm2d(hidden))
+            return
         embeddings.patch_embeddings.projection = nn.Sequential(  # (batch, 1, band, frame) to (batch, hidden, 1, token)
             nn.Conv2d(1, hidden, (bands, 5), padding=(0, 2)),
             nn.BatchNorm2d(hidden),
@@ -94,6 +104,34 @@ class FeatureTeacher(Teacher):
         """Write config.json and model.safetensors; load_teacher reads them again."""
         disable_progress_bar()  # of transformers, about a single small file
         self.model.save_pretrained(folder)
+
+
+class EmbeddingTeacher(Teacher):
+    """A small Transformer behind a pretrained ear, which stays as it is (kws.embedding)."""
+
+    needs_waveforms = True
+
+    def __init__(self, model: StemmedTransformer, ear: SpeechEmbedding) -> None:
+        super().__init__()
+        self.model, self.ear = model, ear
+        self.labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """What the ear heard (batch, token, 96) to logits (batch, label)."""
+        return self.model(input_values=tokens.float() / TOKEN_DEVIATION).logits
+
+    @torch.no_grad()
+    def logits(self, waveforms: Tensor | None, features: Tensor | None) -> Tensor:
+        """See Teacher."""
+        if waveforms is None:
+            raise TeacherError("this teacher listens to waveforms (batch, sample), not to features")
+        return self(tokens_of(self.ear, waveforms.to(self.model.device)))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json, model.safetensors and embedding.safetensors; load_teacher reads them again."""
+        disable_progress_bar()
+        self.model.save_pretrained(folder)
+        save_file({name: tensor.contiguous() for name, tensor in self.ear.state_dict().items()}, Path(folder) / EMBEDDING)
 
 
 class WaveformTeacher(Teacher):
@@ -142,6 +180,21 @@ def build_teacher(labels: Sequence[str], bands: int = 40, frames: int = 50, size
         raise TeacherError(f"teacher size '{size}' does not exist; choose one of {', '.join(SIZES)}")
     if bands < 4 or frames < 8:
         raise TeacherError(f"a teacher needs at least 8 frames and 4 bands, not {frames} and {bands}")
+    # With these strides one token stands for all bands of two frames.
+    return FeatureTeacher(_transformer(labels, bands, frames, size, patch_size=2, time_stride=2))
+
+
+def build_embedding_teacher(
+    labels: Sequence[str], ear: SpeechEmbedding, samples: int = RATE_HZ, size: str = "small"
+) -> EmbeddingTeacher:
+    """An untrained Transformer behind an ear, for clips of that many samples. Raises TeacherError."""
+    tokens = (samples + 2 * PAD - TOKEN_SPAN) // TOKEN_HOP + 1
+    if size not in SIZES or tokens < 1:
+        raise TeacherError(f"teacher size '{size}' for {samples} samples: choose one of {', '.join(SIZES)} and longer clips")
+    return EmbeddingTeacher(_transformer(labels, TOKEN_BANDS, tokens, size, patch_size=1, time_stride=1), ear)
+
+
+def _transformer(labels: Sequence[str], bands: int, frames: int, size: str, **strides: int) -> StemmedTransformer:
     hidden, layers, heads = SIZES[size]
     config = ASTConfig(
         hidden_size=hidden,
@@ -151,19 +204,18 @@ def build_teacher(labels: Sequence[str], bands: int = 40, frames: int = 50, size
         hidden_dropout_prob=0.1,
         attention_probs_dropout_prob=0.0,
         initializer_range=0.05,
-        patch_size=2,  # with these strides: one token for all bands of two frames
         frequency_stride=bands,
-        time_stride=2,
         max_length=frames,
         num_mel_bins=bands,
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
+        **strides,
         **{_OWN_KEY: True},
     )
     model = StemmedTransformer(config)
     # transformers begins with all positions alike; told apart from the start, small data suffices to learn where is when.
     nn.init.normal_(model.audio_spectrogram_transformer.embeddings.position_embeddings, std=0.2)
-    return FeatureTeacher(model)
+    return model
 
 
 def load_teacher(name_or_dir: str | os.PathLike[str], labels: Sequence[str]) -> Teacher:
@@ -239,10 +291,17 @@ def _is_own(config: Path) -> bool:
         raise TeacherError(f"{config}: cannot be read as JSON ({error})") from None
 
 
-def _load_own(folder: Path, labels: Sequence[str]) -> FeatureTeacher:
+def _load_own(folder: Path, labels: Sequence[str]) -> FeatureTeacher | EmbeddingTeacher:
     model, report = _fetch(StemmedTransformer.from_pretrained, os.fspath(folder), True, output_loading_info=True)
     _check_complete(os.fspath(folder), report)
-    teacher = FeatureTeacher(model).eval()
+    if (folder / EMBEDDING).exists():
+        try:
+            ear = SpeechEmbedding(load_file(folder / EMBEDDING))
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise TeacherError(f"{folder / EMBEDDING}: cannot be read ({error}): train this teacher again") from None
+        teacher = EmbeddingTeacher(model, ear).eval()
+    else:
+        teacher = FeatureTeacher(model).eval()
     if teacher.labels != list(labels):
         raise TeacherError(
             f"{folder}: was trained for {', '.join(teacher.labels)}; our labels are {', '.join(labels)}: train it again"

@@ -6,10 +6,10 @@ The run folder holds config.json, metrics.jsonl, curves.png, the weights of ever
 model.swm with its report. An interrupted training resumes from it with the same call.
 """
 
-import hashlib
 import io
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,15 @@ from export.console import note
 from export.format import Model, write, write_atomically
 from export.graph import MAX_CHANNELS, MAX_DILATION, MAX_OPS, MAX_TAPS, MAX_WINDOW, FormatError, encode_graph
 from kws.augment import AugmentConfig, noise_bank
-from kws.batches import Batches, FreshBatches
+from kws.batches import Batches, FreshBatches, HeardBatches
 from kws.data import TASKS, Dataset
+from kws.embedding import SpeechEmbedding, digest_of, token_frames, tokens_of
 from kws.evaluate import Evaluation, evaluate, save_json
 from kws.features import FeatureSet, FreshFeatures
 from kws.frontend import BANDS, extract, log_mel_front_end
 from kws.losses import StudentLoss
 from kws.models import KwsConfig, KwsNet, lower, metadata_of
-from kws.teacher import SIZES, Teacher, build_teacher, load_teacher
+from kws.teacher import SIZES, EmbeddingTeacher, Teacher, build_embedding_teacher, build_teacher, load_teacher
 
 MODEL, EXPORT, CALIBRATION, TRANSFORMER = "model.swm", "export.json", "calibration.npy", "transformer"
 
@@ -69,6 +70,7 @@ class TrainConfig:
     label_smoothing: float = 0.05
     temperature: float = 3.0
     distill: float = 0.5
+    hint: float = 0.5
     feature_distill: float = 0.0
     embedding_penalty: float = 0.0
     false_accept_penalty: float = 0.0
@@ -114,7 +116,7 @@ class TrainConfig:
 _EPOCHS = (0, 100_000)
 _RANGES = {"seed": (0, 2**31), "seconds": (0.2, 10), "variants": (0, 1000), "batch_size": (2, 65536), "float_epochs": _EPOCHS,
            "activation_epochs": _EPOCHS, "binary_epochs": _EPOCHS, "learning_rate": (1e-7, 1), "weight_decay": (0, 1),
-           "label_smoothing": (0, 0.9), "temperature": (0.1, 100), "distill": (0, 1),
+           "label_smoothing": (0, 0.9), "temperature": (0.1, 100), "distill": (0, 1), "hint": (0, 1000),
            "feature_distill": (0, 1000), "embedding_penalty": (0, 1000), "false_accept_penalty": (0, 1000),
            "patience": _EPOCHS, "time_masks": (0, 20),
            "time_width": (0, 500), "band_masks": (0, 20), "band_width": (0, 40)}  # fmt: skip
@@ -155,17 +157,28 @@ class Data:
             return FreshBatches(self.train, self.targets, config, self.extra, audio)
         return Batches(self.train.features, self.targets, config, extra=self.extra)
 
+    def heard(self, config: TrainConfig, ear: SpeechEmbedding) -> Batches | HeardBatches:
+        """Batches of what an ear hears in the training clips."""
+        if isinstance(self.train, FreshFeatures):
+            return HeardBatches(self.batches(config, audio=True), ear)
+        unmasked = replace(config, time_masks=0, band_masks=0)
+        return Batches(self.train.tokens(ear), self.targets, unmasked, extra=self.extra)
+
     def accuracy(self, net: nn.Module) -> float:
         """Percent of validation clips that a network of features decides right."""
         return 100 * float((answers(net, self.val_features) == self.val_targets).float().mean())
 
     def accuracy_of(self, teacher: Teacher) -> float:
         """Percent of validation clips that a teacher decides right."""
-        with torch.no_grad():
-            waveforms = torch.from_numpy(self.val_waveforms).split(256)
-            parts = zip(waveforms, self.val_features.split(256), strict=True)
-            decided = torch.cat([teacher.logits(audio, features).argmax(1).cpu() for audio, features in parts])
+        decided = decisions(teacher, torch.from_numpy(self.val_waveforms), self.val_features)
         return 100 * float((decided == self.val_targets).float().mean())
+
+
+@torch.no_grad()
+def decisions(teacher: Teacher, waveforms: Tensor, features: Tensor) -> Tensor:
+    """Labels (clip,) that a teacher decides for waveforms (clip, sample) int16 and their features (clip, frame, band)."""
+    parts = zip(waveforms.split(256), features.split(256), strict=True)
+    return torch.cat([teacher.logits(audio, part).argmax(1).cpu() for audio, part in parts])
 
 
 @torch.no_grad()
@@ -176,14 +189,22 @@ def answers(net: nn.Module, features: Tensor, batch: int = 256) -> Tensor:
     return torch.cat([net(part.to(device)).argmax(1).cpu() for part in features.split(batch)])
 
 
-def train_teacher(data: Data, run_dir: Path, config: TrainConfig, settings: dict) -> Teacher:
-    """Train the small Transformer on the student's own features; it is kept in `run_dir`/transformer, ready for --teacher."""
+def train_teacher(data: Data, run_dir: Path, config: TrainConfig, settings: dict, ear: SpeechEmbedding | None = None) -> Teacher:
+    """Train the small Transformer on the student's own features, or on what `ear` hears.
+
+    It is kept in `run_dir`/transformer, ready for --teacher.
+    """
     t = config.teacher
     torch.manual_seed(config.seed)
-    teacher = build_teacher(data.labels, data.val_features.shape[2], data.val_features.shape[1], t.size)
     stages = [Stage("teacher", Precision.FLOAT, t.epochs, t.learning_rate, t.weight_decay)]
-    loss = StudentLoss(config, False)
-    fit(teacher, stages, data.batches(config), data.accuracy, run_dir, loss=loss, seed=config.seed, config=settings)
+    if ear is None:
+        teacher = build_teacher(data.labels, data.val_features.shape[2], data.val_features.shape[1], t.size)
+        batches, validate = data.batches(config), data.accuracy
+    else:
+        teacher = build_embedding_teacher(data.labels, ear, data.val_waveforms.shape[1], t.size)
+        batches, heard = data.heard(config, ear), replace(data, val_features=tokens_of(ear, torch.from_numpy(data.val_waveforms)))
+        validate = heard.accuracy
+    fit(teacher, stages, batches, validate, run_dir, loss=StudentLoss(config, False), seed=config.seed, config=settings)
     teacher.save(run_dir / TRANSFORMER)
     return teacher.eval()
 
@@ -195,20 +216,32 @@ def teacher_logits(teacher: Teacher, data: Data, path: Path) -> np.ndarray:
     The file's name holds a digest of the teacher and of the features: answers of others are never taken for these.
     """
     variants, clips = data.train.features.shape[:2]
-    path = path.with_name(f"{path.name}-{_digest_of(teacher, data.train.digest)}.npy")
+    path = path.with_name(f"{path.name}-{digest_of(teacher, data.train.digest)}.npy")
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError):
         pass  # not there, or damaged
     out = np.empty((variants, clips, len(data.labels)), np.float16)
+    tokens = data.train.tokens(teacher.ear) if isinstance(teacher, EmbeddingTeacher) else None
     for v in track(range(variants), "teacher answers", console=Console(stderr=True)):
-        audio = data.train.waveforms(v) if teacher.needs_waveforms else None
-        for i in range(0, clips, 256):
-            features = torch.from_numpy(np.array(data.train.features[v, i : i + 256]))
-            waveforms = None if audio is None else torch.from_numpy(audio[i : i + 256])
-            out[v, i : i + 256] = teacher.logits(waveforms, features).float().cpu().numpy()
+        for part, logits in _answers_to_variant(teacher, data.train, tokens, v):
+            out[v, part] = logits.float().cpu().numpy()
     write_array(path, out)
     return out
+
+
+def _answers_to_variant(
+    teacher: Teacher, train: FeatureSet, tokens: np.ndarray | None, v: int, size: int = 256
+) -> Iterator[tuple[slice, Tensor]]:
+    if teacher.needs_waveforms and tokens is None:
+        yield from ((part, teacher.logits(torch.from_numpy(audio), None)) for part, audio in train.waveforms(v))
+        return
+    for i in range(0, train.features.shape[1], size):
+        part = slice(i, i + size)
+        if tokens is not None:
+            yield part, teacher(torch.from_numpy(np.array(tokens[v, part])))
+        else:
+            yield part, teacher.logits(None, torch.from_numpy(np.array(train.features[v, part])))
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -216,14 +249,6 @@ def write_array(path: Path, array: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array)
     write_atomically(path, buffer.getbuffer())
-
-
-def _digest_of(module: nn.Module, salt: str) -> str:
-    """Names a network by its weights."""
-    h = hashlib.sha256(salt.encode())
-    for name, tensor in module.state_dict().items():
-        h.update(name.encode() + tensor.cpu().numpy().tobytes())
-    return h.hexdigest()[:16]
 
 
 class FloatTwin(Teacher):
@@ -249,6 +274,12 @@ class Lessons:
     def __init__(self, teacher: Teacher | None, data: Data, loss: StudentLoss, run_dir: Path, config: TrainConfig):
         self.teacher, self.data, self.loss, self.run_dir, self.config = teacher, data, loss, run_dir, config
         self.batches = data.batches(config, teacher is not None and teacher.needs_waveforms)
+        self.listening = isinstance(teacher, EmbeddingTeacher) and config.hint > 0
+        if self.listening:
+            samples = data.val_waveforms.shape[1]
+            loss.hear_with(teacher.ear, token_frames(samples, samples // data.val_features.shape[1]))
+            if isinstance(self.batches, Batches):
+                self.batches.tokens = data.train.tokens(teacher.ear)
         if teacher is not None:
             self.give(teacher, "teacher/logits")
 
@@ -256,7 +287,7 @@ class Lessons:
         """Let this one teach from now on."""
         if isinstance(self.batches, FreshBatches):
             self.loss.listen_to(teacher)
-            self.batches.audio = teacher.needs_waveforms
+            self.batches.audio = teacher.needs_waveforms or self.listening
         else:
             self.batches.logits = teacher_logits(teacher, self.data, self.run_dir / name)
 
@@ -299,11 +330,14 @@ def train(
     config: TrainConfig,
     *,
     noise_dir: str | Path | None = None,
-    teacher: Teacher | None = None,
+    teacher: Teacher | SpeechEmbedding | None = None,
     taught: bool = True,
     name: str = "",
 ) -> TrainResult:
-    """Train a student and export it. `teacher`: a loaded one; else one is trained in the run folder, unless not `taught`."""
+    """Train a student and export it.
+
+    `teacher`: a loaded one; else one is trained in the run folder, behind an ear where one is given, unless not `taught`.
+    """
     run_dir = Path(run_dir)
     config.check()
     check_exportable(config, len(dataset.labels))
@@ -315,8 +349,9 @@ def train(
     if taught:
         home = run_dir / "teacher"
         home.mkdir(parents=True, exist_ok=True)
-        teacher = teacher or train_teacher(data, home, config, settings)
-        settings["taught_by"] = _digest_of(teacher, "")
+        if not isinstance(teacher, Teacher):
+            teacher = train_teacher(data, home, config, settings, teacher)
+        settings["taught_by"] = digest_of(teacher, "")
     loss = StudentLoss(config, taught, data.labels)
     lessons = Lessons(teacher if taught else None, data, loss, run_dir, config)
     torch.manual_seed(config.seed)
@@ -369,13 +404,14 @@ def evaluate_stages(run_dir: str | Path, waveforms: np.ndarray, targets: np.ndar
     run_dir, out = Path(run_dir), {}
     features = torch.from_numpy(extract(waveforms, log_mel_front_end()))
     _, recipe = load_run(run_dir)
-    networks: dict[str, nn.Module] = {}
+    networks: dict[str, Teacher] = {}
     if (run_dir / "teacher" / TRANSFORMER).exists():
         networks["teacher"] = load_teacher(run_dir / "teacher" / TRANSFORMER, recipe["labels"])
     if (run_dir / "float.safetensors").exists():
-        networks["float twin"] = load_run(run_dir, "float")[0]
+        networks["float twin"] = FloatTwin(load_run(run_dir, "float")[0])
     for name, net in networks.items():
-        out[name] = Evaluation.of(recipe["labels"], targets, answers(net, features).numpy())
+        decided = decisions(net, torch.from_numpy(waveforms), features)
+        out[name] = Evaluation.of(recipe["labels"], targets, decided.numpy())
     return out
 
 

@@ -24,6 +24,7 @@ END_MS = 240  # from the end of the phrase to the end of its clip, before augmen
 RECORDED_COPIES = 2  # clips made of each recording of a person saying the phrase: other surroundings each time
 LEAST_SHARE, MOST_COPIES = 4, 4  # negatives for each clip of a phrase, about, and how often a clip is taken at most for that
 CONTEXT = 0.35  # share of clips with other speech before the phrase, and of those with other speech behind it
+PAUSE = 0.1  # of a recording's peak: parts that are never louder hold no speech
 MINED = "_mined_"
 MOST_NEGATIVES = 4000  # clips an epoch; more are left out by lot, so that training ends
 
@@ -173,6 +174,29 @@ def ambient_clips(folder: str | os.PathLike[str], labels: Sequence[str] = ()) ->
         cuts = [0.0, 0.8 * total, 0.9 * total, total]
         clips += [Clip(path, UNKNOWN, "", s, a, b - a) for s, a, b in zip(SPLITS, cuts, cuts[1:], strict=False) if b > a]
     return clips
+
+
+def with_ambient(dataset: Dataset, folders: Sequence[str | os.PathLike[str]], seconds: float) -> Dataset:
+    """A data set of commands and, as further `_unknown_` clips for training alone, what folders of other speech hold.
+
+    Their training split, long recordings cut into clips of `seconds`. Raises DataError or AudioError.
+    """
+    if folders and UNKNOWN not in dataset.labels:
+        raise DataError(f"other speech is learned as {UNKNOWN}, which is no label here: add it, or do without --negatives")
+    labels = [plain(label) for label in dataset.labels]
+    heard = [clip for folder in folders for clip in ambient_clips(folder, labels) if clip.split == "train"]
+    return dataset.with_extra(replace(dataset, all_clips=[part for clip in heard for part in _cut(clip, seconds)]))
+
+
+def _cut(clip: Clip, seconds: float) -> list[Clip]:
+    """A clip as `_unknown_`: whole up to one and a half of the wanted length, else in parts of it that are no pauses."""
+    clip, samples = replace(clip, label=UNKNOWN), read_audio(clip.path, RATE_HZ, clip.start_s, clip.seconds)
+    n = round(seconds * RATE_HZ)
+    if len(samples) < 1.5 * n:
+        return [clip]
+    loudness = np.abs(samples[: len(samples) // n * n].reshape(-1, n).astype(np.int32)).max(1)
+    heard = np.flatnonzero(loudness > PAUSE * loudness.max())
+    return [replace(clip, start_s=clip.start_s + i * seconds, seconds=seconds) for i in heard.tolist()]
 
 
 def ambient_pieces(clips: Sequence[Clip], seconds: float) -> list[Piece]:

@@ -32,9 +32,11 @@ def test_an_epoch_made_anew_is_the_variant_of_its_number():
     kept, fresh = FeatureSet.build(*inputs(), 3, 7), FreshFeatures(*inputs(), 7)
     picks = [np.array([3, 0, 9]), np.array([1, 1]), np.arange(10)]
     for epoch in (2, 0):
+        (part, heard), = kept.waveforms(epoch)
+        assert part == slice(0, 10)
         for pick, (features, waveforms) in zip(picks, fresh.batches(epoch, picks, audio=True), strict=True):
             assert np.array_equal(features, kept.features[epoch, pick])
-            assert np.array_equal(waveforms, kept.waveforms(epoch)[pick])
+            assert np.array_equal(waveforms, heard[pick])
     assert next(fresh.batches(1, picks))[1] is None
     assert np.array_equal(fresh.sample(4), kept.sample(4)) and len(fresh.sample(50)) == 10
     assert fresh.digest not in (FreshFeatures(*inputs(), 8).digest, kept.digest)

@@ -7,9 +7,11 @@ import torch
 
 from bnn.layers import Precision, set_precision
 from kws.cli import load_preset
+from kws.embedding import TOKEN_BANDS, tokens_of
 from kws.losses import StudentLoss
 from kws.models import KwsNet
 from kws.teacher import Teacher
+from tests.kws.ears import small_ear
 
 LABELS = ["no", "yes", "_silence_", "_unknown_"]
 CONFIG = load_preset("s", ["model.channels=16", "model.blocks=4", "model.window=10", "model.dropout=0.0", "label_smoothing=0.0"])
@@ -67,6 +69,32 @@ def test_feature_distillation_is_the_distance_to_the_twin():
     loss.follow(net(seed=5))
     assert loss(model, b) - value(model, b) > near > 0.01
     assert not list(loss.parameters())
+
+
+def test_the_hint_is_lowered_by_hearing_what_the_ear_hears():
+    model, b = net().eval(), batch()
+    ear, heard = small_ear(), torch.randn(16, 3, TOKEN_BANDS, generator=torch.Generator().manual_seed(2))
+    loss = StudentLoss(replace(CONFIG, hint=2.0), False, LABELS)
+    plain = loss(model, b)
+    loss.hear_with(ear, [8, 12])
+    added = loss(model, b | {"tokens": heard}) - plain
+    assert torch.allclose(added, torch.tensor(2.0), rtol=0.05)  # nothing is foretold yet: twice the variance of what is heard
+    optimizer = torch.optim.Adam([*model.parameters(), *loss.parameters()], 0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(model, b | {"tokens": heard}).backward()
+        optimizer.step()
+    assert loss(model, b | {"tokens": heard}) - value(model, b) < added / 2
+    assert not any("ear" in name for name in loss.state_dict())
+
+
+def test_without_kept_tokens_the_ear_listens_along():
+    model, b, ear = net().eval(), batch(), small_ear()
+    audio = torch.randint(-9000, 9000, (16, 16000), dtype=torch.int16, generator=torch.Generator().manual_seed(3))
+    loss = StudentLoss(replace(CONFIG, hint=1.0), False, LABELS)
+    loss.hear_with(ear, [8, 12])
+    kept = loss(model, b | {"tokens": tokens_of(ear, audio)})
+    assert torch.allclose(loss(model, b | {"waveforms": audio}), kept, atol=1e-5)
 
 
 class Sure(Teacher):

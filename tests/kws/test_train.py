@@ -1,6 +1,7 @@
 """Training end to end on tones: it learns, resumes, exports, and the integer graph keeps what was learned."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from kws import train as training
 from kws.batches import Batches
 from kws.cli import load_preset
 from kws.data import load_folder
-from kws.teacher import load_teacher
+from kws.embedding import SpeechEmbedding
+from kws.teacher import EmbeddingTeacher, load_teacher
 from kws.train import TrainConfig, evaluate_stages, export_run, load_run, train
 from tests.kws.tones import TINY, write_tones
 
@@ -112,6 +114,25 @@ def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path):
     assert result.model_path.exists()
     answers = np.load(next((tmp_path / "run" / "teacher").glob("logits-*.npy")))
     assert answers.shape == (2, 36, 3) and np.isfinite(answers).all()
+
+
+@pytest.mark.parametrize("overrides", [["variants=2"], ["variants=0"]])
+def test_a_teacher_trained_behind_an_ear_teaches_and_can_be_taken_again(overrides, tones, tmp_path):
+    """From kept tokens, and where the ear listens along; the same from its folder, as --teacher RUN/teacher/transformer does."""
+    dataset = load_folder(tones)
+    quick = ["teacher.epochs=12", "float_epochs=2", "activation_epochs=0", "binary_epochs=2"]
+    config = load_preset("s", [*TINY, *overrides, *quick])
+    first = train(dataset, tmp_path / "first", config, teacher=SpeechEmbedding.from_package())
+    stages = evaluate_stages(first.model_path.parent, *dataset.waveforms("test"))
+    assert stages["teacher"].accuracy >= 75
+    teacher = load_teacher(tmp_path / "first" / "teacher" / "transformer", dataset.labels)
+    assert isinstance(teacher, EmbeddingTeacher)
+    again = train(dataset, tmp_path / "again" / "first", config, teacher=teacher)
+    assert again.model_path.read_bytes() == first.model_path.read_bytes()
+    history = [json.loads(line) for line in (tmp_path / "first" / "metrics.jsonl").read_text().splitlines()]
+    without = train(dataset, tmp_path / "without", replace(config, hint=0.0), teacher=teacher)
+    plain = [json.loads(line) for line in (without.model_path.parent / "metrics.jsonl").read_text().splitlines()]
+    assert history[0]["loss"] > plain[0]["loss"] + 0.2
 
 
 def test_an_unfinished_run_cannot_be_exported(tmp_path):

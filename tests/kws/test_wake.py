@@ -1,6 +1,7 @@
 """From a phrase to a file: what is spoken, how clips are composed, mining, thresholds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from bnn.training import TrainingError
 from export.format import read
 from kws.augment import hearing
 from kws.cli import load_preset
-from kws.data import UNKNOWN, Clip, DataError, load_clips
+from kws.data import UNKNOWN, Clip, DataError, load_clips, load_folder
 from kws.detection import firing_margin, hear
 from kws.espeak import SynthesisError
 from kws.phrase import NEAR, PARTS, Piece, check_phrases, near_phrases, parts_of, plain, speak_phrases
@@ -21,7 +22,8 @@ from kws.synthesizers import Espeak
 from kws.train import load_run
 from kws.wake import Sources, begin_from, mine, train_wake_words
 from kws.wake_cli import eval_stream
-from kws.wakedata import MINED, WakeData, ambient_clips, compose, recorded_pieces, speech_extent
+from kws.wakedata import MINED, WakeData, ambient_clips, compose, recorded_pieces, speech_extent, with_ambient
+from tests.kws.tones import write_tones
 
 SMALL = ["batch_size=32", "float_epochs=8", "activation_epochs=1", "binary_epochs=5", "learning_rate=0.01",
          "model.channels=32", "model.blocks=3"]  # fmt: skip
@@ -47,6 +49,27 @@ def test_phrases_are_compared_as_people_write_them():
         check_phrases(["?!"])
     with pytest.raises(SynthesisError, match="no file can be named by"):
         check_phrases(["on/off"])
+
+
+def test_other_speech_joins_the_training_of_commands_as_unknown(tmp_path):
+    own = load_folder(write_tones(tmp_path / "tones", speakers=6))
+    with pytest.raises(DataError, match="no label here"):
+        with_ambient(own, [tmp_path / "radio"], 1.0)
+    assert with_ambient(own, [], 1.0) == own
+    rng = np.random.default_rng(0)
+    speech = rng.integers(-8000, 8000, 80000)
+    speech[16000:32000] //= 100  # a pause
+    (tmp_path / "radio").mkdir()
+    soundfile.write(tmp_path / "radio" / "talk.wav", speech.astype(np.int16), 16000)
+    (tmp_path / "words" / "hello").mkdir(parents=True)
+    soundfile.write(tmp_path / "words" / "hello" / "a_0.wav", speech[:12000].astype(np.int16), 16000)
+    (tmp_path / "words" / "manifest.csv").write_text("path,label,speaker,split\nhello/a_0.wav,hello,a,train\n")
+    data = with_ambient(replace(own, labels=[*own.labels, UNKNOWN]), [tmp_path / "radio", tmp_path / "words"], 1.0)
+    added = data.all_clips[len(own.all_clips) :]
+    assert all(clip.label == UNKNOWN and clip.split == "train" and clip.extra for clip in added)
+    assert [(clip.path.name, clip.start_s, clip.seconds) for clip in added] == [
+        ("talk.wav", 0.0, 1.0), ("talk.wav", 2.0, 1.0), ("talk.wav", 3.0, 1.0), ("a_0.wav", 0.0, None)]  # fmt: skip
+    assert data.waveforms("train", 1.0)[0][-4:].any(1).all()
 
 
 def test_negatives_are_near_the_phrase_and_are_not_the_phrase():
