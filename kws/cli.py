@@ -119,11 +119,14 @@ def train(
     Example: signwave kws train --phrase "hey computer" --negatives radio --noise noise --out runs/hey
     """
     if phrase:
+        from kws.data import UNKNOWN
+        from kws.phrase import check_phrases
         from kws.wake import Sources
 
         config = load_preset(f"wake-{preset}" if preset in ("s", "m") else preset, set_ or [])
         sources = Sources(utterances, language, split_commas(synthesizers), piper, data, negatives or [], noise)
-        return train_phrases(phrase, out, config, sources, max_false_wakes_per_day, start, json)
+        loaded = open_teacher(teacher, [*check_phrases(phrase), UNKNOWN])
+        return train_phrases(phrase, out, config, sources, max_false_wakes_per_day, start, loaded, json)
     if data is None:
         raise typer.BadParameter("give a folder of recordings, or a wake word by --phrase", param_hint="--data")
     from kws.report import write_report
@@ -316,9 +319,7 @@ def load_preset(preset: str, overrides: list[str]):
 
 def open_training(config, data, labels="", label_column="", extra=None, noise=None, teacher="", negatives=()):
     """The data set, the noise folder and the loaded teacher of a training, from the options of `train` as they are given."""
-    from kws.embedding import SpeechEmbedding
     from kws.speech_commands import open_task
-    from kws.teacher import SPEECH_EMBEDDING, load_teacher
     from kws.wakedata import with_ambient
 
     if config.speech_commands:
@@ -329,9 +330,17 @@ def open_training(config, data, labels="", label_column="", extra=None, noise=No
     if extra:
         dataset = dataset.with_extra(open_data(Path(extra), dataset.labels, "", allow_missing=True))
     dataset = with_ambient(dataset, negatives, config.seconds)
+    return dataset, noise, open_teacher(teacher, dataset.labels)
+
+
+def open_teacher(teacher: str, labels: list[str]):
+    """Who teaches, from the option --teacher: a loaded teacher, or the ear behind which one is to be trained, or None."""
+    from kws.embedding import SpeechEmbedding
+    from kws.teacher import SPEECH_EMBEDDING, load_teacher
+
     if teacher == SPEECH_EMBEDDING:
-        return dataset, noise, SpeechEmbedding.from_package()
-    return dataset, noise, load_teacher(teacher, dataset.labels) if teacher not in ("", "none") else None
+        return SpeechEmbedding.from_package()
+    return load_teacher(teacher, labels) if teacher not in ("", "none") else None
 
 
 def open_data(data: Path, labels: list[str] | str | None, label_column: str, allow_missing: bool = False):

@@ -39,7 +39,8 @@ from kws.losses import StudentLoss
 from kws.models import KwsConfig, KwsNet, lower, metadata_of
 from kws.teacher import SIZES, EmbeddingTeacher, Teacher, build_embedding_teacher, build_teacher, load_teacher
 
-MODEL, EXPORT, CALIBRATION, TRANSFORMER = "model.swm", "export.json", "calibration.npy", "transformer"
+MODEL, EXPORT, CALIBRATION = "model.swm", "export.json", "calibration.npy"
+TEACHER, TRANSFORMER = "teacher", "transformer"  # folders: what trained a teacher, and in it the teacher itself
 
 
 @dataclass
@@ -281,7 +282,7 @@ class Lessons:
             if isinstance(self.batches, Batches):
                 self.batches.tokens = data.train.tokens(teacher.ear)
         if teacher is not None:
-            self.give(teacher, "teacher/logits")
+            self.give(teacher, f"{TEACHER}/logits")
 
     def give(self, teacher: Teacher, name: str) -> None:
         """Let this one teach from now on."""
@@ -347,10 +348,8 @@ def train(
     settings = {**to_dict(config), "labels": data.labels, "features": data.train.digest, "extra": data.extra}
     taught = taught and config.distill > 0
     if taught:
-        home = run_dir / "teacher"
-        home.mkdir(parents=True, exist_ok=True)
         if not isinstance(teacher, Teacher):
-            teacher = train_teacher(data, home, config, settings, teacher)
+            teacher = train_teacher(data, run_dir / TEACHER, config, settings, teacher)
         settings["taught_by"] = digest_of(teacher, "")
     loss = StudentLoss(config, taught, data.labels)
     lessons = Lessons(teacher if taught else None, data, loss, run_dir, config)
@@ -405,8 +404,8 @@ def evaluate_stages(run_dir: str | Path, waveforms: np.ndarray, targets: np.ndar
     features = torch.from_numpy(extract(waveforms, log_mel_front_end()))
     _, recipe = load_run(run_dir)
     networks: dict[str, Teacher] = {}
-    if (run_dir / "teacher" / TRANSFORMER).exists():
-        networks["teacher"] = load_teacher(run_dir / "teacher" / TRANSFORMER, recipe["labels"])
+    if (run_dir / TEACHER / TRANSFORMER).exists():
+        networks["teacher"] = load_teacher(run_dir / TEACHER / TRANSFORMER, recipe["labels"])
     if (run_dir / "float.safetensors").exists():
         networks["float twin"] = FloatTwin(load_run(run_dir, "float")[0])
     for name, net in networks.items():

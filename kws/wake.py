@@ -26,13 +26,29 @@ from kws.audio import RATE_HZ, read_audio
 from kws.augment import AugmentConfig, MicrophoneConfig, noise_bank
 from kws.data import UNKNOWN, Clip, load_clips
 from kws.detection import LEAD_S, Detection, hear, measure, summary, with_thresholds
+from kws.embedding import SpeechEmbedding, digest_of
 from kws.evaluate import save_json
 from kws.features import FreshFeatures
 from kws.frontend import extract, log_mel_front_end
 from kws.losses import StudentLoss
 from kws.models import KwsNet
 from kws.phrase import Piece, check_phrases, negative_kind, plain, speak_phrases
-from kws.train import CALIBRATION, EXPORT, MODEL, Data, TrainConfig, check_exportable, export_run, load_run, write_array
+from kws.teacher import Teacher, load_teacher
+from kws.train import (
+    CALIBRATION,
+    EXPORT,
+    MODEL,
+    TEACHER,
+    TRANSFORMER,
+    Data,
+    Lessons,
+    TrainConfig,
+    check_exportable,
+    export_run,
+    load_run,
+    train_teacher,
+    write_array,
+)
 from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
 
 # A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
@@ -40,34 +56,47 @@ AUGMENT = MicrophoneConfig(shift_ms=140, speed=0.15, gain_db=18, reverb_probabil
 DETECTION = "detection.json"
 
 
-def fit_student(
-    data: WakeData,
-    run_dir: Path,
-    config: TrainConfig,
-    noises: list[np.ndarray],
-    augment: AugmentConfig = AUGMENT,
-    initial: dict[str, torch.Tensor] | None = None,
-) -> Model:
-    """Train a network on composed clips, from `initial` weights where there are some, and write its file."""
-    config.check()
-    check_exportable(config, len(data.labels))
-    run_dir.mkdir(parents=True, exist_ok=True)
+def prepare(data: WakeData, config: TrainConfig, noises: list[np.ndarray], augment: AugmentConfig = AUGMENT) -> Data:
+    """Composed clips as a training reads them."""
     waveforms, targets = data.waveforms("train")
     val_waveforms, val_targets = data.waveforms("val")
     front_end = log_mel_front_end()
     fresh = FreshFeatures(waveforms, front_end, noises, augment, config.seed)
     val = torch.from_numpy(extract(val_waveforms, front_end))
-    prepared = Data(data.labels, fresh, targets, 0, val, val_waveforms, torch.from_numpy(val_targets))
+    return Data(data.labels, fresh, targets, 0, val, val_waveforms, torch.from_numpy(val_targets))
+
+
+def fit_student(
+    data: Data,
+    run_dir: Path,
+    config: TrainConfig,
+    teacher: Teacher | SpeechEmbedding | None = None,
+    initial: dict[str, torch.Tensor] | None = None,
+) -> Model:
+    """Train a network on composed clips, from `initial` weights where there are some, and write its file.
+
+    `teacher`: one that is trained, or the ear behind which one is trained first.
+    """
+    config.check()
+    check_exportable(config, len(data.labels))
+    settings = {**to_dict(config), "labels": data.labels, "features": data.train.digest}
+    taught = teacher is not None and config.distill > 0
+    if taught:
+        if not isinstance(teacher, Teacher):
+            teacher = train_teacher(data, run_dir / TEACHER, config, settings, teacher)
+        settings["taught_by"] = digest_of(teacher)
+    run_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     net = KwsNet(config.model, len(data.labels))
     if initial is not None:
         net.load_state_dict(initial)
-    loss = StudentLoss(config, False, data.labels)
-    settings = {**to_dict(config), "labels": data.labels, "features": fresh.digest}
-    fit(net, config.stages(), prepared.batches(config), prepared.accuracy, run_dir, loss=loss, seed=config.seed, config=settings)
+    loss = StudentLoss(config, taught, data.labels)
+    lessons = Lessons(teacher if taught else None, data, loss, run_dir, config)
+    fit(net, config.stages(), lessons.batches, data.accuracy, run_dir, loss=loss, seed=config.seed, config=settings,
+        on_stage=lessons.begin)  # fmt: skip
     # A finished run that is called again holds what was chosen after mining: back to what this training gave.
     shutil.copyfile(run_dir / f"{config.stages()[-1].name}.safetensors", run_dir / FINAL)
-    write_array(run_dir / CALIBRATION, fresh.sample(512))
+    write_array(run_dir / CALIBRATION, data.train.sample(512))
     save_json(run_dir / EXPORT, {"name": run_dir.name, "labels": data.labels, "seconds": config.seconds})
     return export_run(run_dir, run_dir / MODEL)[0]
 
@@ -153,9 +182,11 @@ def train_wake_words(
     sources: Sources,
     per_day: float = 1.0,
     start: str | os.PathLike[str] | None = None,
+    teacher: Teacher | SpeechEmbedding | None = None,
 ) -> WakeResult:
     """From phrases to a file that wakes falsely at most `per_day` times a day, as far as validation audio can tell.
 
+    `teacher`: one that is trained, or an ear behind which a Transformer is trained first; without it labels alone count.
     `start`: a finished run to begin from, with the binary stage at once: new recordings, or other words, without training anew.
     Raises SynthesisError, DataError, AudioError, ConfigError, TrainingError. An interrupted training resumes with the same call.
     """
@@ -169,10 +200,14 @@ def train_wake_words(
     ambient = [clip for folder in sources.negatives for clip in ambient_clips(folder, labels)]
     noises = {split: noise_bank(sources.noise_dir, split) if sources.noise_dir else [] for split in ("train", "val")}
     data = gather(labels, speech, recordings, ambient, noises, config.seconds, config.seed)
-    model = fit_student(data, run_dir, config, noises["train"], initial=initial)
+    model = fit_student(prepare(data, config, noises["train"]), run_dir, config, teacher, initial)
+    if isinstance(teacher, SpeechEmbedding) and config.distill > 0:
+        teacher = load_teacher(run_dir / TEACHER / TRANSFORMER, data.labels)
     listening = validation_clips(labels, speech, ambient, sources)
     found = measure(model, hear(model, listening))
-    model, found, mining = _mined_again(model, found, data, ambient, noises["train"], run_dir, config, listening, per_day)
+    model, found, mining = _mined_again(
+        model, found, data, ambient, noises["train"], run_dir, config, listening, per_day, teacher
+    )
     hours = max(d.hours for d in found)
     if hours < 1 / 6:
         note(f"thresholds rest on {60 * hours:.0f} minutes of validation audio: give hours of ambient recordings by --negatives")
@@ -214,6 +249,7 @@ def _mined_again(
     config: TrainConfig,
     listening: Sequence[Clip],
     per_day: float,
+    teacher: Teacher | None,
 ) -> tuple[Model, list[Detection], list[dict]]:
     """Train again with hard negatives; the better of both by validation, and what happened."""
     heard = [clip for clip in ambient if clip.split == "train"]
@@ -226,7 +262,7 @@ def _mined_again(
     epochs = max(1, config.binary_epochs // 3)
     again = replace(config, float_epochs=0, activation_epochs=0, binary_epochs=epochs, learning_rate=config.learning_rate / 2)
     initial = load_file(run_dir / "binary.safetensors")
-    second = fit_student(data.with_hard(hard), run_dir / "mined", again, noises, initial=initial)
+    second = fit_student(prepare(data.with_hard(hard), again, noises), run_dir / "mined", again, teacher, initial)
     found_again = measure(second, hear(second, listening))
     _, rate = mine(with_thresholds(second, found_again, per_day, ""), heard)
     mining.append(_round(1, rate, found_again, 0))

@@ -7,7 +7,7 @@ from export.console import note, show, table
 
 
 def train_phrases(
-    phrases: Sequence[str], out: Path, config, sources, per_day: float, start: Path | None, json: bool
+    phrases: Sequence[str], out: Path, config, sources, per_day: float, start: Path | None, teacher, json: bool
 ) -> None:
     """Train wake words from phrases, write file and report, print what was reached on validation."""
     from kws.report import write_report
@@ -17,7 +17,7 @@ def train_phrases(
     if not sources.synthesizers:
         for hint in hints(sources.piper):
             note(f"more voices: {hint}")
-    result = train_wake_words(phrases, out, config, sources, per_day, start)
+    result = train_wake_words(phrases, out, config, sources, per_day, start, teacher)
     report = write_report(out, result.data, config.seconds)
     value = {"file": str(result.model_path), "file_bytes": result.file_bytes, "report": str(report),
              "minutes": round(result.minutes, 1), "validation": result.validation, "mining": result.mining}  # fmt: skip

@@ -19,10 +19,12 @@ from kws.espeak import SynthesisError
 from kws.phrase import NEAR, PARTS, Piece, check_phrases, near_phrases, parts_of, plain, speak_phrases
 from kws.stream import events_of
 from kws.synthesizers import Espeak
+from kws.teacher import load_teacher
 from kws.train import load_run
 from kws.wake import Sources, begin_from, mine, train_wake_words
 from kws.wake_cli import eval_stream
 from kws.wakedata import MINED, WakeData, ambient_clips, compose, recorded_pieces, speech_extent, with_ambient
+from tests.kws.ears import small_ear
 from tests.kws.tones import write_tones
 
 SMALL = ["batch_size=32", "float_epochs=8", "activation_epochs=1", "binary_epochs=5", "learning_rate=0.01",
@@ -195,6 +197,19 @@ def test_the_same_call_again_gives_the_same_file(run):
     before = result.model_path.read_bytes()
     train_wake_words(["hey computer"], result.model_path.parent, config, sources)
     assert result.model_path.read_bytes() == before
+
+
+def test_a_teacher_behind_an_ear_can_teach_a_phrase(run, tmp_path):
+    _, sources, _ = run
+    quick = ["float_epochs=1", "activation_epochs=0", "binary_epochs=1", "teacher.epochs=1", "teacher.size=tiny"]
+    config = load_preset("wake-s", [*SMALL, *quick])
+    result = train_wake_words(["hey computer"], tmp_path / "taught", config, sources, teacher=small_ear())
+    teacher = load_teacher(tmp_path / "taught" / "teacher" / "transformer", ["hey computer", UNKNOWN])
+    first = result.model_path.read_bytes()
+    train_wake_words(["hey computer"], tmp_path / "taught", config, sources, teacher=small_ear())
+    assert result.model_path.read_bytes() == first
+    again = train_wake_words(["hey computer"], tmp_path / "again" / "taught", config, sources, teacher=teacher)
+    assert again.model_path.read_bytes() == first  # the trained teacher, taken from its folder
 
 
 def test_mining_takes_the_sound_before_what_fired(run, tmp_path):
