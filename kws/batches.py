@@ -107,6 +107,5 @@ class HeardBatches:
 
     def part(self, epoch: int, generator: torch.Generator, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
         """See FreshBatches."""
-        device = next(self.ear.parameters()).device
         for batch in self.batches.part(epoch, generator, rank, world):
-            yield {"features": tokens_of(self.ear, batch["waveforms"].to(device)), "targets": batch["targets"]}
+            yield {"features": tokens_of(self.ear, batch["waveforms"]), "targets": batch["targets"]}

@@ -78,8 +78,12 @@ class SpeechEmbedding(nn.Module):
 
 
 def tokens_of(ear: SpeechEmbedding, clips: Tensor, batch: int = 64) -> Tensor:
-    """What an ear hears in clips (clip, sample) int16, PAD samples of silence around each: (clip, token, 96) float16."""
-    return torch.cat([ear(F.pad(part, (PAD, PAD))).half() for part in clips.split(batch)])
+    """What an ear hears in clips (clip, sample) int16, PAD samples of silence around each: (clip, token, 96) float16.
+
+    Wherever the clips are, the tokens are where the ear is.
+    """
+    device = ear.window.device
+    return torch.cat([ear(F.pad(part.to(device), (PAD, PAD))).half() for part in clips.split(batch)])
 
 
 def digest_of(module: nn.Module, salt: str = "") -> str:

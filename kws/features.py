@@ -73,7 +73,7 @@ class FeatureSet:
             target = np.load(path, mmap_mode="r+")
             for v in track(todo, "listening", console=Console(stderr=True)):
                 for part, audio in self.waveforms(v):
-                    target[v, part] = tokens_of(ear, torch.from_numpy(audio)).numpy()
+                    target[v, part] = tokens_of(ear, torch.from_numpy(audio)).cpu().numpy()
                 target.flush()
                 finish(v)
         return np.load(path, mmap_mode="r")

@@ -125,7 +125,7 @@ class EmbeddingTeacher(Teacher):
         """See Teacher."""
         if waveforms is None:
             raise TeacherError("this teacher listens to waveforms (batch, sample), not to features")
-        return self(tokens_of(self.ear, waveforms.to(self.model.device)))
+        return self(tokens_of(self.ear, waveforms))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json, model.safetensors and embedding.safetensors; load_teacher reads them again."""

@@ -240,7 +240,7 @@ def _answers_to_variant(
     for i in range(0, train.features.shape[1], size):
         part = slice(i, i + size)
         if tokens is not None:
-            yield part, teacher(torch.from_numpy(np.array(tokens[v, part])))
+            yield part, teacher(torch.from_numpy(np.array(tokens[v, part])).to(teacher.model.device))
         else:
             yield part, teacher.logits(None, torch.from_numpy(np.array(train.features[v, part])))
 
