@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bnn.distill import Distiller, features_loss
 from kws.embedding import TOKEN_BANDS, SpeechEmbedding, tokens_of
 from kws.models import KwsNet
-from kws.teacher import Teacher
+from kws.teacher import EmbeddingTeacher, Teacher
 
 
 class StudentLoss(nn.Module):
@@ -55,14 +55,24 @@ class StudentLoss(nn.Module):
         self._twin = (twin.eval().requires_grad_(False),)
 
     def forward(self, net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        if self._ear and "tokens" not in batch:
+            device = batch["features"].device
+            batch = {**batch, "tokens": tokens_of(self._ear[0].to(device), batch["waveforms"])}
         answers = batch.get("teacher")
         if answers is None and self._teacher:
-            answers = self._teacher[0].to(batch["plain"].device).logits(batch.get("waveforms"), batch["plain"]).float()
+            answers = self._answers(batch)
         if not (isinstance(net, KwsNet) and self._has_terms()):
             return self.distiller.loss(net(batch["features"]), batch["targets"], teacher_logits=answers)
         stream = net.body(batch["features"])
         loss = self.distiller.loss(net.classify(stream[-1]), batch["targets"], teacher_logits=answers)
         return loss + self._terms(net, batch, stream)
+
+    @torch.no_grad()
+    def _answers(self, batch: dict[str, Tensor]) -> Tensor:
+        teacher = self._teacher[0].to(batch["plain"].device)
+        if isinstance(teacher, EmbeddingTeacher) and "tokens" in batch:  # its ear has listened already
+            return teacher(batch["tokens"]).float()
+        return teacher.logits(batch.get("waveforms"), batch["plain"]).float()
 
     def _has_terms(self) -> bool:
         c = self.config
@@ -72,7 +82,7 @@ class StudentLoss(nn.Module):
         c, embedding = self.config, net.embed(stream[-1])
         total = embedding.new_zeros(())
         if self._ear:
-            total = total + c.hint * self._hint(batch, stream[-1])
+            total = total + c.hint * self._hint(batch["tokens"], stream[-1])
         if self._twin:
             with torch.no_grad():
                 wanted = self._twin[0].to(embedding.device).body(batch["features"])
@@ -85,10 +95,7 @@ class StudentLoss(nn.Module):
             total = total + c.false_accept_penalty * said.sum() / max(1, said.numel())
         return total
 
-    def _hint(self, batch: dict[str, Tensor], stream: Tensor) -> Tensor:
-        tokens = batch.get("tokens")
-        if tokens is None:
-            tokens = tokens_of(self._ear[0].to(stream.device), batch["waveforms"])
+    def _hint(self, tokens: Tensor, stream: Tensor) -> Tensor:
         tokens = tokens[:, : len(self.heard_at)].float()
         tokens = (tokens - tokens.mean((0, 1))) / (tokens.std((0, 1)) + 1e-3)
         return F.mse_loss(self.view(stream[..., self.heard_at].transpose(1, 2)).float(), tokens)
