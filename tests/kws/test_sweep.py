@@ -11,6 +11,7 @@ import pytest
 
 import kws.sweep
 from bnn.config import ConfigError
+from kws.data import DataError
 from kws.sweep import DONE, JOB, TAKEN, _claim, plan, row, run_job, spread, sweep
 from tests.kws.tones import TINY, write_tones
 
@@ -55,6 +56,12 @@ def test_two_workers_train_and_one_that_fails_does_not_stop_the_other(tones, tmp
     assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(again))
     with pytest.raises(ConfigError, match="wide-s0 holds a run with other settings"):
         sweep(sweep_file(tmp_path, {"wide": ["model.channels=96"]}), out, options)
+
+
+def test_other_speech_is_named_with_commas(tones, tmp_path):
+    (tmp_path / JOB).write_text(json.dumps({"preset": "s", "set": QUICK}))
+    with pytest.raises(DataError, match="no label here"):  # tones have no _unknown_
+        run_job(tmp_path, {"data": str(tones), "teacher": "none", "negatives": f"{tones}, {tones}"})
 
 
 def test_a_run_that_another_process_has_is_left_to_it(tmp_path):
