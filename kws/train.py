@@ -350,7 +350,7 @@ def train(
     if taught:
         if not isinstance(teacher, Teacher):
             teacher = train_teacher(data, run_dir / TEACHER, config, settings, teacher)
-        settings["taught_by"] = digest_of(teacher, "")
+        settings["taught_by"] = digest_of(teacher)
     loss = StudentLoss(config, taught, data.labels)
     lessons = Lessons(teacher if taught else None, data, loss, run_dir, config)
     torch.manual_seed(config.seed)
