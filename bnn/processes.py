@@ -15,6 +15,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
+def best_device() -> torch.device:
+    """This process's GPU where there is one."""
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
+
+
 class Processes:
     """One process, or those that torchrun has started: rank 0 writes and validates, gradients are averaged.
 
@@ -23,9 +28,7 @@ class Processes:
 
     def __init__(self, device: str) -> None:
         self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-        if device == "auto":
-            device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = best_device() if device == "auto" else torch.device(device)
         self.main, self.many = self.rank == 0, self.world > 1
 
     def connect(self) -> None:

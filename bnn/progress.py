@@ -23,24 +23,24 @@ class Pace:
 
     def __init__(self) -> None:
         self.examples, self.seconds, self.waited = 0, 0.0, 0.0
-        self._last = (0, 0.0, 0.0)  # where the present epoch began
+        self._last, self._began = (0, 0.0), 0.0  # where the present epoch began
 
     def over(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The same batches, timed: one epoch."""
-        self._last = (self.examples, self.seconds, self.waited)
-        mark = time.perf_counter()
+        """The same batches, timed: one epoch, which `row` ends."""
+        self._last, self._began = (self.examples, self.waited), time.perf_counter()
+        mark = self._began
         for batch in batches:
             self.waited += time.perf_counter() - mark
             self.examples += _length(batch)
             yield batch
-            now = time.perf_counter()
-            self.seconds += now - mark
-            mark = now
+            mark = time.perf_counter()
 
     def row(self) -> dict[str, float]:
-        """Examples a second and share of waiting in the last epoch."""
-        examples, seconds, waited = (a - b for a, b in zip((self.examples, self.seconds, self.waited), self._last, strict=True))
-        return {"examples_per_second": round(examples / max(seconds, 1e-9), 1), "waiting": round(waited / max(seconds, 1e-9), 4)}
+        """Examples a second and share of waiting in the epoch that ends now: a GPU computes on after the last batch is sent."""
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        self.seconds += seconds
+        examples, waited = self.examples - self._last[0], self.waited - self._last[1]
+        return {"examples_per_second": round(examples / seconds, 1), "waiting": round(waited / seconds, 4)}
 
 
 def _length(batch: Any) -> int:

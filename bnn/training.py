@@ -29,6 +29,7 @@ from bnn.binarize import set_temperature
 from bnn.layers import Precision, clip_latent, set_precision
 from bnn.processes import Processes
 from bnn.progress import Display, Pace, curves_png
+from bnn.recording import Recorded, to
 from bnn.stages import Stage, check_stages, reestimate_batch_norm
 
 CHECKPOINT, METRICS, FINAL = "checkpoint.pt", "metrics.jsonl", "model.safetensors"
@@ -84,7 +85,7 @@ def fit(
     patience: int | None = None,
     resume: bool = True,
     device: str = "auto",
-    amp: str | None = None,
+    amp: str = "off",
     config: dict[str, Any] | None = None,
     progress: bool = True,
     on_stage: Callable[[Stage], None] | None = None,
@@ -92,7 +93,7 @@ def fit(
     """Train `model` through `stages`; it returns with the weights of the best epoch of the last one.
 
     Each stage starts from the best weights of the one before it and chooses among its own epochs only. `patience`: epochs without
-    a better validation after which a stage ends. `amp`: "bf16", "fp16", "off", or None for the best the device has.
+    a better validation after which a stage ends. `amp`: "off", "bf16" or "fp16"; steps of small networks gain nothing by it.
     `config` is kept in the run folder beside the arguments. `on_stage` is called as a stage begins. A `loss` that is a module
     learns too. Raises TrainingError where training cannot go on, Interrupted on Ctrl-C: the same call then resumes exactly.
     """
@@ -156,7 +157,7 @@ class _Trainer:
         loss: Callable[[nn.Module, Any], Tensor],
         validate: Callable[[nn.Module], float],
         processes: Processes,
-        amp: str | None,
+        amp: str,
         seed: int,
         run_dir: Path,
         on_stage: Callable[[Stage], None] | None,
@@ -165,7 +166,7 @@ class _Trainer:
         self.processes, self.seed, self.run_dir, self.on_stage = processes, seed, run_dir, on_stage
         self.device = processes.device
         self.loss_module = loss if isinstance(loss, nn.Module) else nn.Module()
-        self.amp_type = _amp_type(amp, self.device)
+        self.amp_type = _amp_type(amp)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
         self.optimizer: torch.optim.Optimizer | None = None
         self.pending_optimizer: dict[str, Any] | None = None  # from a checkpoint, for the stage it was made in
@@ -190,21 +191,23 @@ class _Trainer:
         if self.pending_optimizer is not None:
             self.optimizer.load_state_dict(self.pending_optimizer)
             self.pending_optimizer = None
+        for group in self.optimizer.param_groups:  # a recorded step reads its rate from the GPU
+            group["capturable"] = self.records
+            group["lr"] = torch.tensor(stage.learning_rate, device=self.device) if self.records else stage.learning_rate
+        self.step = None
 
-    def train_epoch(self, stage: Stage, state: _State, display: Display) -> float:
-        """One pass over the batches of this epoch; the mean loss."""
-        set_temperature(self.model, stage.temperature_at(state.epoch))
-        self.model.train()
-        parameters, sum_of_losses, step = self.parameters(), torch.zeros((), device=self.device), 0
-        steps = self.steps
-        for step, batch in enumerate(self.pace.over(self.share(state.total)), 1):
-            # Without a known number of steps the rate stays at its mid-epoch value.
-            done = min(1.0, (step - 0.5) / steps) if steps else 0.5
-            self.learning_rate = stage.learning_rate_at((state.epoch + done) / stage.epochs)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate
+    @property
+    def records(self) -> bool:
+        """Whether steps are recorded: on a GPU of its own, in a precision whose gradients need no rescaling."""
+        return self.device.type == "cuda" and not self.processes.many and not self.scaler.is_enabled()
+
+    def step_of(self, stage: Stage) -> Callable[[Any], Tensor]:
+        """A step of this stage: a batch, where the model is, to the loss before it."""
+        parameters = self.parameters()
+
+        def take(batch: Any) -> Tensor:
             with self.autocast():
-                value = self.loss(self.model, _to(batch, self.device))
+                value = self.loss(self.model, batch)
             self.optimizer.zero_grad()
             self.scaler.scale(value).backward()
             self.processes.average_gradients(parameters)
@@ -212,7 +215,37 @@ class _Trainer:
             self.scaler.update()
             if stage.clip is not None:
                 clip_latent(self.model, stage.clip)
-            sum_of_losses += value.detach()
+            return value.detach()
+
+        return take
+
+    def anneal(self, stage: Stage, epoch: int) -> None:
+        """Set the temperature of this epoch, and make the step anew: a recorded one would keep that of an earlier epoch."""
+        temperature = stage.temperature_at(epoch)
+        if self.step is None or temperature != self.temperature:
+            self.temperature, take = temperature, self.step_of(stage)
+            set_temperature(self.model, temperature)
+            self.step = Recorded(take, self.device) if self.records else lambda batch: take(to(batch, self.device))
+
+    def set_learning_rate(self) -> None:
+        for group in self.optimizer.param_groups:
+            if self.records:
+                group["lr"].fill_(self.learning_rate)
+            else:
+                group["lr"] = self.learning_rate
+
+    def train_epoch(self, stage: Stage, state: _State, display: Display) -> float:
+        """One pass over the batches of this epoch; the mean loss."""
+        self.anneal(stage, state.epoch)
+        self.model.train()
+        sum_of_losses, step = torch.zeros((), device=self.device), 0
+        steps = self.steps
+        for step, batch in enumerate(self.pace.over(self.share(state.total)), 1):
+            # Without a known number of steps the rate stays at its mid-epoch value.
+            done = min(1.0, (step - 0.5) / steps) if steps else 0.5
+            self.learning_rate = stage.learning_rate_at((state.epoch + done) / stage.epochs)
+            self.set_learning_rate()
+            sum_of_losses += self.step(batch)
             display.step(stage, state.epoch + 1, step, steps)
         if step == 0:
             raise TrainingError(f"batches({state.total}) gave no batch for each process: is there less data than one batch?")
@@ -253,7 +286,7 @@ class _Trainer:
         """Estimate batch-norm statistics again, on the best weights; keep the better of both by validation."""
         before = self.weights()
         if self.processes.main:
-            some = (_to(batch, self.device) for batch in itertools.islice(self.share(state.total), REESTIMATE_STEPS))
+            some = (to(batch, self.device) for batch in itertools.islice(self.share(state.total), REESTIMATE_STEPS))
             reestimate_batch_norm(self.model, some, self.loss)
         value = self.validate()
         if value < state.best["value"]:
@@ -379,21 +412,10 @@ def _write(path: Path, content: bytes | memoryview) -> None:
         raise TrainingError(f"cannot write {path}: {error.strerror}; make room there and run again to resume") from error
 
 
-def _amp_type(amp: str | None, device: torch.device) -> torch.dtype | None:
-    if amp is not None and amp not in AMP_TYPES:
-        raise TrainingError(f"amp is {amp!r}: use one of {', '.join(AMP_TYPES)}, or None to leave the choice to the device")
-    if amp is None and device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return AMP_TYPES[amp or "off"]
-
-
-def _to(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        # From pinned memory a copy runs beside the computation.
-        return (batch.pin_memory() if device.type == "cuda" else batch).to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: _to(value, device) for key, value in batch.items()}
-    return type(batch)(_to(value, device) for value in batch) if isinstance(batch, list | tuple) else batch
+def _amp_type(amp: str) -> torch.dtype | None:
+    if amp not in AMP_TYPES:
+        raise TrainingError(f"amp is {amp!r}: use one of {', '.join(AMP_TYPES)}")
+    return AMP_TYPES[amp]
 
 
 def _plain(value: Any) -> Any:
