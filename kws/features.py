@@ -69,7 +69,7 @@ class FeatureSet:
         """What an ear hears in every variant, (variant, clip, token, 96) float16; computed once and kept like the features."""
         shape = (*self.features.shape[:2], *tokens_of(ear, torch.zeros(1, self._fresh.samples)).shape[1:])
         path = cache_folder() / f"tokens-{self.digest}-{digest_of(ear)}.npy"
-        with _unfinished(path, shape, np.float16) as (todo, finish):
+        with unfinished(path, shape, np.float16) as (todo, finish):
             target = np.load(path, mmap_mode="r+")
             for v in track(todo, "listening", console=Console(stderr=True)):
                 for part, audio in self.waveforms(v):
@@ -86,7 +86,7 @@ class FeatureSet:
         shape = (variants, len(waveforms), waveforms.shape[1] // front_end.hop, front_end.bands)
         digest = _digest(waveforms, front_end, noises, config, shape, seed)
         path = cache_folder() / f"features-{digest}.npy"
-        with _unfinished(path, shape, np.int8) as (todo, finish):
+        with unfinished(path, shape, np.int8) as (todo, finish):
             if todo:
                 _work.update(waveforms=waveforms, front_end=front_end, noises=noises, config=config, seed=seed, path=path)
                 console = Console(stderr=True)
@@ -99,7 +99,7 @@ class FeatureSet:
 
 
 @contextmanager
-def _unfinished(path: Path, shape: tuple[int, ...], dtype: type) -> Iterator[tuple[list[int], Callable[[int], None]]]:
+def unfinished(path: Path, shape: tuple[int, ...], dtype: type) -> Iterator[tuple[list[int], Callable[[int], None]]]:
     """The variants that a kept array lacks, and what to call when one of them is there. One process at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path.with_suffix(".lock")):

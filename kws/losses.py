@@ -37,11 +37,11 @@ class StudentLoss(nn.Module):
         self._teacher: tuple[Teacher, ...] = ()
         self._twin: tuple[KwsNet, ...] = ()
         self._ear: tuple[SpeechEmbedding, ...] = ()
-        self.heard_at: list[int] = []  # frames
 
     def hear_with(self, ear: SpeechEmbedding, frames: list[int]) -> None:
         """Add the term `hint`: the frames of the stream at which the ear's first tokens have been heard."""
-        self._ear, self.heard_at = (ear.eval(),), frames
+        self._ear = (ear.eval(),)
+        self.register_buffer("heard_at", torch.tensor(frames), persistent=False)
         self.view = nn.Linear(self.config.model.channels, TOKEN_BANDS)
         nn.init.zeros_(self.view.weight)  # draws no random numbers, so that nothing else changes with it
         nn.init.zeros_(self.view.bias)
@@ -91,8 +91,8 @@ class StudentLoss(nn.Module):
             total = total + c.embedding_penalty * embedding.mean(-1).square().sum(1).mean()
         if c.false_accept_penalty:
             ambient = ~self.words[batch["targets"]]
-            said = net.head(embedding[ambient].transpose(1, 2)).softmax(-1)[..., self.words].sum(-1)  # (clip, frame)
-            total = total + c.false_accept_penalty * said.sum() / max(1, said.numel())
+            said = (net.head(embedding.transpose(1, 2)).softmax(-1) * self.words).sum(-1)  # (clip, frame)
+            total = total + c.false_accept_penalty * (said.mean(-1) * ambient).sum() / ambient.sum().clamp_min(1)
         return total
 
     def _hint(self, tokens: Tensor, stream: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from bnn.binarize import ESTIMATORS
 from bnn.config import ConfigError, build, check_ranges, to_dict
 from bnn.layers import Precision
+from bnn.processes import best_device
 from bnn.stages import Stage
 from bnn.training import TrainingError, fit
 from export.console import note
@@ -30,10 +31,10 @@ from export.format import Model, write, write_atomically
 from export.graph import MAX_CHANNELS, MAX_DILATION, MAX_OPS, MAX_TAPS, MAX_WINDOW, FormatError, encode_graph
 from kws.augment import AugmentConfig, noise_bank
 from kws.batches import Batches, FreshBatches, HeardBatches
-from kws.data import TASKS, Dataset
+from kws.data import TASKS, Dataset, cache_folder
 from kws.embedding import SpeechEmbedding, digest_of, token_frames, tokens_of
 from kws.evaluate import Evaluation, evaluate, save_json
-from kws.features import FeatureSet, FreshFeatures
+from kws.features import FeatureSet, FreshFeatures, unfinished
 from kws.frontend import BANDS, extract, log_mel_front_end
 from kws.losses import StudentLoss
 from kws.models import KwsConfig, KwsNet, lower, metadata_of
@@ -146,8 +147,8 @@ class Data:
         noises = noise_bank(noise_dir) if noise_dir else []
         front_end = log_mel_front_end()
         inputs = (waveforms, front_end, noises, AugmentConfig())
-        kept = config.variants > 0
-        train = FeatureSet.build(*inputs, config.variants, config.seed) if kept else FreshFeatures(*inputs, config.seed)
+        # What is kept serves all seeds, which draw from it in an order of their own.
+        train = FeatureSet.build(*inputs, config.variants, 0) if config.variants else FreshFeatures(*inputs, config.seed)
         val = torch.from_numpy(extract(val_waveforms, front_end))
         extra = sum(clip.extra for clip in dataset.clips("train"))
         return cls(dataset.labels, train, targets, extra, val, val_waveforms, torch.from_numpy(val_targets))
@@ -202,6 +203,7 @@ def train_teacher(data: Data, run_dir: Path, config: TrainConfig, settings: dict
         teacher = build_teacher(data.labels, data.val_features.shape[2], data.val_features.shape[1], t.size)
         batches, validate = data.batches(config), data.accuracy
     else:
+        ear.to(best_device())
         teacher = build_embedding_teacher(data.labels, ear, data.val_waveforms.shape[1], t.size)
         batches, heard = data.heard(config, ear), replace(data, val_features=tokens_of(ear, torch.from_numpy(data.val_waveforms)))
         validate = heard.accuracy
@@ -211,24 +213,22 @@ def train_teacher(data: Data, run_dir: Path, config: TrainConfig, settings: dict
 
 
 @torch.no_grad()
-def teacher_logits(teacher: Teacher, data: Data, path: Path) -> np.ndarray:
-    """The teacher's answers (variant, clip, label) float16 to every training variant, kept beside `path`.
+def teacher_logits(teacher: Teacher, data: Data) -> np.ndarray:
+    """The teacher's answers (variant, clip, label) float16 to every training variant; computed once and kept like the features.
 
     The file's name holds a digest of the teacher and of the features: answers of others are never taken for these.
     """
-    variants, clips = data.train.features.shape[:2]
-    path = path.with_name(f"{path.name}-{digest_of(teacher, data.train.digest)}.npy")
-    try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError):
-        pass  # not there, or damaged
-    out = np.empty((variants, clips, len(data.labels)), np.float16)
-    tokens = data.train.tokens(teacher.ear) if isinstance(teacher, EmbeddingTeacher) else None
-    for v in track(range(variants), "teacher answers", console=Console(stderr=True)):
-        for part, logits in _answers_to_variant(teacher, data.train, tokens, v):
-            out[v, part] = logits.float().cpu().numpy()
-    write_array(path, out)
-    return out
+    shape = (*data.train.features.shape[:2], len(data.labels))
+    path = cache_folder() / f"answers-{digest_of(teacher, data.train.digest)}.npy"
+    with unfinished(path, shape, np.float16) as (todo, finish):
+        tokens = data.train.tokens(teacher.ear) if todo and isinstance(teacher, EmbeddingTeacher) else None
+        target = np.load(path, mmap_mode="r+")
+        for v in track(todo, "teacher answers", console=Console(stderr=True)):
+            for part, logits in _answers_to_variant(teacher, data.train, tokens, v):
+                target[v, part] = logits.half().cpu().numpy()
+            target.flush()
+            finish(v)
+    return np.load(path, mmap_mode="r")
 
 
 def _answers_to_variant(
@@ -262,7 +262,7 @@ class FloatTwin(Teacher):
         self.net = net.eval()
 
     def logits(self, waveforms: Tensor | None, features: Tensor) -> Tensor:
-        return self.net(features)
+        return self.net(features.to(self.net.head.weight.device))
 
 
 class Lessons:
@@ -274,6 +274,8 @@ class Lessons:
 
     def __init__(self, teacher: Teacher | None, data: Data, loss: StudentLoss, run_dir: Path, config: TrainConfig):
         self.teacher, self.data, self.loss, self.run_dir, self.config = teacher, data, loss, run_dir, config
+        if teacher is not None:
+            teacher.to(best_device())
         self.batches = data.batches(config, teacher is not None and teacher.needs_waveforms)
         self.listening = isinstance(teacher, EmbeddingTeacher) and config.hint > 0
         if self.listening:
@@ -282,15 +284,15 @@ class Lessons:
             if isinstance(self.batches, Batches):
                 self.batches.tokens = data.train.tokens(teacher.ear)
         if teacher is not None:
-            self.give(teacher, f"{TEACHER}/logits")
+            self.give(teacher)
 
-    def give(self, teacher: Teacher, name: str) -> None:
+    def give(self, teacher: Teacher) -> None:
         """Let this one teach from now on."""
         if isinstance(self.batches, FreshBatches):
             self.loss.listen_to(teacher)
             self.batches.audio = teacher.needs_waveforms or self.listening
         else:
-            self.batches.logits = teacher_logits(teacher, self.data, self.run_dir / name)
+            self.batches.logits = teacher_logits(teacher, self.data)
 
     def begin(self, stage: Stage) -> None:
         """Prepare for a stage that begins."""
@@ -304,7 +306,7 @@ class Lessons:
         if self.config.feature_distill:
             self.loss.follow(twin)
         if self.teacher is not None:
-            self.choose(self.teacher, FloatTwin(twin))
+            self.choose(self.teacher, FloatTwin(twin).to(best_device()))
             self.teacher = None  # once, whichever binary stage comes first
 
     def choose(self, teacher: Teacher, twin: FloatTwin) -> None:
@@ -312,7 +314,7 @@ class Lessons:
         percent = [self.data.accuracy_of(each) for each in (teacher, twin)]
         note(f"validation: teacher {percent[0]:.1f} %, float twin {percent[1]:.1f} %: the better one teaches the binary stages")
         if percent[0] < percent[1]:
-            self.give(twin, "logits-float")
+            self.give(twin)
 
 
 @dataclass

@@ -94,7 +94,7 @@ def test_every_term_of_the_ablations_trains_with_the_rest(tones, tmp_path):
     assert result.integer.accuracy >= 50 and not (tmp_path / "parts" / "teacher").exists()
 
 
-def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path):
+def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path, monkeypatch):
     """As --teacher NAME does, with a tiny checkpoint in a folder whose classes stand in another order."""
     labels = {0: "MIDDLE", 1: "low", 2: "high"}
     config = ASTConfig(
@@ -109,10 +109,11 @@ def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path):
     ASTForAudioClassification(config).save_pretrained(tmp_path / "ast")
     ASTFeatureExtractor(num_mel_bins=32, max_length=100).save_pretrained(tmp_path / "ast")
     teacher = load_teacher(tmp_path / "ast", ["high", "low", "middle"])
+    monkeypatch.setenv("SIGNWAVE_CACHE", str(tmp_path / "cache"))
     quick = ["variants=2", "float_epochs=1", "activation_epochs=0", "binary_epochs=1"]
     result = train(load_folder(tones), tmp_path / "run", load_preset("s", [*TINY, *quick]), teacher=teacher)
     assert result.model_path.exists()
-    answers = np.load(next((tmp_path / "run" / "teacher").glob("logits-*.npy")))
+    answers = np.load(next((tmp_path / "cache").glob("answers-*.npy")))
     assert answers.shape == (2, 36, 3) and np.isfinite(answers).all()
 
 
