@@ -1,6 +1,7 @@
 """Known small networks and older binary recipes beside preset M: the same data, augmentation and number of epochs. Resumes.
 
-    python bench/baselines.py runs/baselines --data speech_commands --label-column kws12 --noise noise --extra speech --seeds 3
+    python bench/baselines.py runs/baselines --data speech_commands --label-column kws12 --noise noise --extra speech \
+        --negatives other_speech --seeds 3
 
 DS-CNN is also quantized to int8 after training and evaluated in integers; binary networks are evaluated as integer graphs.
 XNOR-Net and Bi-Real are the M body as those papers train it: without shortcut, or with; without learned thresholds and PReLU,
@@ -25,6 +26,7 @@ from kws.evaluate import Evaluation, evaluate, save_json
 from kws.frontend import extract, log_mel_front_end
 from kws.sweep import show_spread, spread
 from kws.train import MODEL, Data, TrainConfig, answers, evaluate_stages, train
+from kws.wakedata import with_ambient
 
 RESULT = "baseline.json"
 
@@ -106,6 +108,7 @@ def main() -> None:
     parser.add_argument("--label-column", default="")
     parser.add_argument("--noise", type=Path)
     parser.add_argument("--extra", type=Path)
+    parser.add_argument("--negatives", type=Path, action="append", default=[])
     parser.add_argument("--preset", default="m")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=1)
@@ -116,6 +119,7 @@ def main() -> None:
     dataset = open_data(a.data, None, a.label_column)
     if a.extra:
         dataset = dataset.with_extra(open_data(a.extra, dataset.labels, "", allow_missing=True))
+    dataset = with_ambient(dataset, a.negatives, config.seconds)
     rows: dict[str, list[dict]] = {}
     for name in a.only:
         for seed in range(a.seeds):
