@@ -25,7 +25,7 @@ from bnn.config import ConfigError, build, check_ranges, to_dict
 from bnn.layers import Precision
 from bnn.processes import best_device
 from bnn.stages import Stage
-from bnn.training import TrainingError, fit
+from bnn.training import FitResult, TrainingError, fit
 from export.console import note
 from export.format import Model, write, write_atomically
 from export.graph import MAX_CHANNELS, MAX_DILATION, MAX_OPS, MAX_TAPS, MAX_WINDOW, FormatError, encode_graph
@@ -191,7 +191,7 @@ def answers(net: nn.Module, features: Tensor, batch: int = 256) -> Tensor:
     return torch.cat([net(part.to(device)).argmax(1).cpu() for part in features.split(batch)])
 
 
-def train_teacher(data: Data, run_dir: Path, config: TrainConfig, settings: dict, ear: SpeechEmbedding | None = None) -> Teacher:
+def train_teacher(data: Data, run_dir: Path, config: TrainConfig, ear: SpeechEmbedding | None = None) -> Teacher:
     """Train the small Transformer on the student's own features, or on what `ear` hears.
 
     It is kept in `run_dir`/transformer, ready for --teacher.
@@ -207,7 +207,8 @@ def train_teacher(data: Data, run_dir: Path, config: TrainConfig, settings: dict
         teacher = build_embedding_teacher(data.labels, ear, data.val_waveforms.shape[1], t.size)
         batches, heard = data.heard(config, ear), replace(data, val_features=tokens_of(ear, torch.from_numpy(data.val_waveforms)))
         validate = heard.accuracy
-    fit(teacher, stages, batches, validate, run_dir, loss=StudentLoss(config, False), seed=config.seed, config=settings)
+    loss, settings = StudentLoss(config, False), settings_of(config, data)
+    fit(teacher, stages, batches, validate, run_dir, loss=loss, seed=config.seed, config=settings)
     teacher.save(run_dir / TRANSFORMER)
     return teacher.eval()
 
@@ -344,19 +345,40 @@ def train(
     run_dir = Path(run_dir)
     config.check()
     check_exportable(config, len(dataset.labels))
-    run_dir.mkdir(parents=True, exist_ok=True)
     data = Data.prepare(dataset, config, noise_dir)
-    # What a resumed training must find unchanged, besides its own settings.
-    settings = {**to_dict(config), "labels": data.labels, "features": data.train.digest, "extra": data.extra}
-    taught = taught and config.distill > 0
-    if taught:
-        if not isinstance(teacher, Teacher):
-            teacher = train_teacher(data, run_dir / TEACHER, config, settings, teacher)
-        settings["taught_by"] = digest_of(teacher)
-    loss = StudentLoss(config, taught, data.labels)
-    lessons = Lessons(teacher if taught else None, data, loss, run_dir, config)
+    tutor = hired(teacher, data, run_dir, config) if taught and config.distill > 0 else None
+    fitted, model = fit_student(data, run_dir, config, tutor, name=name)
+    integer = evaluate(model, data.val_waveforms, data.val_targets.numpy())
+    return TrainResult(run_dir / MODEL, (run_dir / MODEL).stat().st_size, fitted.best, integer)
+
+
+def hired(teacher: Teacher | SpeechEmbedding | None, data: Data, run_dir: Path, config: TrainConfig) -> Teacher:
+    """This teacher; else one that is trained in the run folder, behind the ear where one is given."""
+    return teacher if isinstance(teacher, Teacher) else train_teacher(data, run_dir / TEACHER, config, teacher)
+
+
+def settings_of(config: TrainConfig, data: Data) -> dict:
+    """What a resumed training must find unchanged."""
+    return {**to_dict(config), "labels": data.labels, "features": data.train.digest, "extra": data.extra}
+
+
+def fit_student(
+    data: Data,
+    run_dir: Path,
+    config: TrainConfig,
+    teacher: Teacher | None,
+    initial: dict[str, Tensor] | None = None,
+    name: str = "",
+) -> tuple[FitResult, Model]:
+    """Train a student through its stages, from `initial` weights where there are some, and write its file."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    settings = settings_of(config, data) | ({"taught_by": digest_of(teacher)} if teacher else {})
+    loss = StudentLoss(config, teacher is not None, data.labels)
+    lessons = Lessons(teacher, data, loss, run_dir, config)
     torch.manual_seed(config.seed)
     net = KwsNet(config.model, len(data.labels))
+    if initial is not None:
+        net.load_state_dict(initial)
     fitted = fit(
         net,
         config.stages(),
@@ -370,10 +392,8 @@ def train(
         on_stage=lessons.begin,
     )
     write_array(run_dir / CALIBRATION, data.train.sample(512))
-    recipe = {"name": name or run_dir.name, "labels": data.labels, "seconds": config.seconds}
-    save_json(run_dir / EXPORT, recipe)
-    model, size = export_run(run_dir, run_dir / MODEL)
-    return TrainResult(run_dir / MODEL, size, fitted.best, evaluate(model, data.val_waveforms, data.val_targets.numpy()))
+    save_json(run_dir / EXPORT, {"name": name or run_dir.name, "labels": data.labels, "seconds": config.seconds})
+    return fitted, export_run(run_dir, run_dir / MODEL)[0]
 
 
 def load_run(run_dir: str | Path, stage: str = "model") -> tuple[KwsNet, dict]:

@@ -18,37 +18,22 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from bnn.config import ConfigError, to_dict
-from bnn.training import FINAL, fit
+from bnn.config import ConfigError
+from bnn.training import FINAL
 from export.console import note
 from export.format import Model, write
 from kws.audio import RATE_HZ, read_audio
 from kws.augment import AugmentConfig, MicrophoneConfig, noise_bank
 from kws.data import UNKNOWN, Clip, load_clips
 from kws.detection import LEAD_S, Detection, hear, measure, summary, with_thresholds
-from kws.embedding import SpeechEmbedding, digest_of
+from kws.embedding import SpeechEmbedding
 from kws.evaluate import save_json
 from kws.features import FreshFeatures
 from kws.frontend import extract, log_mel_front_end
-from kws.losses import StudentLoss
 from kws.models import KwsNet
 from kws.phrase import Piece, check_phrases, negative_kind, plain, speak_phrases
-from kws.teacher import Teacher, load_teacher
-from kws.train import (
-    CALIBRATION,
-    EXPORT,
-    MODEL,
-    TEACHER,
-    TRANSFORMER,
-    Data,
-    Lessons,
-    TrainConfig,
-    check_exportable,
-    export_run,
-    load_run,
-    train_teacher,
-    write_array,
-)
+from kws.teacher import Teacher
+from kws.train import CALIBRATION, MODEL, Data, TrainConfig, check_exportable, fit_student, hired, load_run
 from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
 
 # A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
@@ -66,39 +51,12 @@ def prepare(data: WakeData, config: TrainConfig, noises: list[np.ndarray], augme
     return Data(data.labels, fresh, targets, 0, val, val_waveforms, torch.from_numpy(val_targets))
 
 
-def fit_student(
-    data: Data,
-    run_dir: Path,
-    config: TrainConfig,
-    teacher: Teacher | SpeechEmbedding | None = None,
-    initial: dict[str, torch.Tensor] | None = None,
-) -> Model:
-    """Train a network on composed clips, from `initial` weights where there are some, and write its file.
-
-    `teacher`: one that is trained, or the ear behind which one is trained first.
-    """
-    config.check()
-    check_exportable(config, len(data.labels))
-    settings = {**to_dict(config), "labels": data.labels, "features": data.train.digest}
-    taught = teacher is not None and config.distill > 0
-    if taught:
-        if not isinstance(teacher, Teacher):
-            teacher = train_teacher(data, run_dir / TEACHER, config, settings, teacher)
-        settings["taught_by"] = digest_of(teacher)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)
-    net = KwsNet(config.model, len(data.labels))
-    if initial is not None:
-        net.load_state_dict(initial)
-    loss = StudentLoss(config, taught, data.labels)
-    lessons = Lessons(teacher if taught else None, data, loss, run_dir, config)
-    fit(net, config.stages(), lessons.batches, data.accuracy, run_dir, loss=loss, seed=config.seed, config=settings,
-        on_stage=lessons.begin)  # fmt: skip
-    # A finished run that is called again holds what was chosen after mining: back to what this training gave.
-    shutil.copyfile(run_dir / f"{config.stages()[-1].name}.safetensors", run_dir / FINAL)
-    write_array(run_dir / CALIBRATION, data.train.sample(512))
-    save_json(run_dir / EXPORT, {"name": run_dir.name, "labels": data.labels, "seconds": config.seconds})
-    return export_run(run_dir, run_dir / MODEL)[0]
+def fitted(data: Data, run_dir: Path, config: TrainConfig, teacher: Teacher | None, initial: dict | None = None) -> Model:
+    """The model of a student trained on composed clips; its run folder may hold another since, which mining chose."""
+    stage = config.stages()[-1].name
+    if (run_dir / f"{stage}.safetensors").exists():
+        shutil.copyfile(run_dir / f"{stage}.safetensors", run_dir / FINAL)
+    return fit_student(data, run_dir, config, teacher, initial)[1]
 
 
 def mine(model: Model, clips: Sequence[Clip], most: int = 600) -> tuple[list[Piece], float]:
@@ -192,6 +150,8 @@ def train_wake_words(
     """
     started, run_dir = time.monotonic(), Path(run_dir)
     labels = check_phrases(phrases)
+    config.check()
+    check_exportable(config, len(labels) + 1)
     initial = begin_from(start, config, [*labels, UNKNOWN]) if start else None
     if start:
         config = replace(config, float_epochs=0, activation_epochs=0)
@@ -200,13 +160,13 @@ def train_wake_words(
     ambient = [clip for folder in sources.negatives for clip in ambient_clips(folder, labels)]
     noises = {split: noise_bank(sources.noise_dir, split) if sources.noise_dir else [] for split in ("train", "val")}
     data = gather(labels, speech, recordings, ambient, noises, config.seconds, config.seed)
-    model = fit_student(prepare(data, config, noises["train"]), run_dir, config, teacher, initial)
-    if isinstance(teacher, SpeechEmbedding) and config.distill > 0:
-        teacher = load_teacher(run_dir / TEACHER / TRANSFORMER, data.labels)
+    prepared = prepare(data, config, noises["train"])
+    tutor = hired(teacher, prepared, run_dir, config) if teacher is not None and config.distill > 0 else None
+    model = fitted(prepared, run_dir, config, tutor, initial)
     listening = validation_clips(labels, speech, ambient, sources)
     found = measure(model, hear(model, listening))
     model, found, mining = _mined_again(
-        model, found, data, ambient, noises["train"], run_dir, config, listening, per_day, teacher
+        model, found, data, ambient, noises["train"], run_dir, config, listening, per_day, tutor
     )
     hours = max(d.hours for d in found)
     if hours < 1 / 6:
@@ -262,7 +222,7 @@ def _mined_again(
     epochs = max(1, config.binary_epochs // 3)
     again = replace(config, float_epochs=0, activation_epochs=0, binary_epochs=epochs, learning_rate=config.learning_rate / 2)
     initial = load_file(run_dir / "binary.safetensors")
-    second = fit_student(prepare(data.with_hard(hard), again, noises), run_dir / "mined", again, teacher, initial)
+    second = fitted(prepare(data.with_hard(hard), again, noises), run_dir / "mined", again, teacher, initial)
     found_again = measure(second, hear(second, listening))
     _, rate = mine(with_thresholds(second, found_again, per_day, ""), heard)
     mining.append(_round(1, rate, found_again, 0))
