@@ -13,7 +13,8 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -29,17 +30,29 @@ LEAD_S = 1.0
 TAIL = 20  # the greatest false peaks that the rate of rarer ones is extrapolated from
 GIVEN_UP = 0.05
 CURVE_POINTS = 12  # in a file's metadata
+ALARMS = 10  # the greatest false peaks, named with their recordings
 METADATA_ROOM = 3000  # of the 4,096 bytes that it may take
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One recording as the network hears it: its word (empty: none), seconds, and each frame's best label and margin."""
+    """One recording as the network hears it: its word (empty: none), seconds, each frame's best label and margin, its file."""
 
     label: str
     seconds: float
     top: np.ndarray
     margin: np.ndarray
+    path: Path = Path()
+    start_s: float = 0.0  # where in the file it begins
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A peak of a word's margin where nobody said it, at that second of a file."""
+
+    margin: int
+    path: str
+    at_s: float
 
 
 def hear(model: Model, clips: Iterable[Clip], condition=None) -> list[Stream]:
@@ -53,7 +66,7 @@ def hear(model: Model, clips: Iterable[Clip], condition=None) -> list[Stream]:
         if condition is not None:
             samples = condition(samples, i)
         top, margin = results(model, np.concatenate([lead, samples, lead]))
-        return Stream(plain(clip.label), seconds, top.astype(np.int16), margin)
+        return Stream(plain(clip.label), seconds, top.astype(np.int16), margin, clip.path, clip.start_s)
 
     with ThreadPoolExecutor() as pool:  # the C core runs without the interpreter's lock
         return list(pool.map(run, enumerate(clips)))
@@ -96,6 +109,7 @@ class Detection:
     thresholds: list[int]  # ascending
     false_accepts: list[int]  # at each threshold
     peaks: list[int] = field(repr=False)  # of negatives, second by second, descending
+    alarms: list[Alarm] = field(default_factory=list, repr=False)  # where the greatest of them are
 
     def misses(self, threshold: int) -> int:
         """Recordings of the word that make no event at a threshold."""
@@ -145,7 +159,8 @@ class Detection:
         """What `kws eval --stream --json` prints of a word; `threshold`: the one stored in the file."""
         at_zero = self.misses(self.quiet)
         value = {"n": self.n, "curve": self.curve(), "miss_at_zero_false_accepts": _percent(at_zero, self.n),
-                 "interval": _interval(at_zero, self.n), "threshold_at_zero": self.quiet}  # fmt: skip
+                 "interval": _interval(at_zero, self.n), "threshold_at_zero": self.quiet,
+                 "alarms": [asdict(alarm) for alarm in self.alarms]}  # fmt: skip
         if threshold is not None:
             false = sum(peak >= threshold for peak in self.peaks)
             value |= {"threshold": threshold, "chosen": {"false_accepts": false, "missed": self.misses(threshold)}}
@@ -154,35 +169,52 @@ class Detection:
 
 def measure(model: Model, streams: Sequence[Stream]) -> list[Detection]:
     """Each word of a model on recordings that were heard: those of the word, and all others as negatives."""
-    refractory = frames_in(REFRACTORY_MS, model.listening().hop, model.listening().rate_hz)
+    front_end = model.listening()
+    refractory, second = frames_in(REFRACTORY_MS, front_end.hop, front_end.rate_hz), front_end.rate_hz / front_end.hop
     return [
-        _measure_word(streams, i, label, len(model.labels), refractory)
+        _measure_word(streams, i, label, len(model.labels), refractory, second)
         for i, label in enumerate(model.labels)
         if label not in IGNORED
     ]
 
 
-def _measure_word(streams: Sequence[Stream], index: int, label: str, labels: int, refractory: int) -> Detection:
+def _measure_word(streams: Sequence[Stream], index: int, label: str, labels: int, refractory: int, second: float) -> Detection:
     word = plain(label)
     own = [stream for stream in streams if stream.label == word]
     others = [stream for stream in streams if stream.label != word]
     hits = sorted(firing_margin(stream, index) for stream in own)
-    peaks = sorted((peak for stream in others for peak in _peaks(stream, index, refractory)), reverse=True)
+    alarms = [
+        Alarm(margin, str(stream.path), round(stream.start_s + frame / second - LEAD_S, 2))
+        for stream in others
+        for margin, frame in _peaks(stream, index, refractory)
+    ]
+    alarms.sort(key=lambda alarm: -alarm.margin)
+    peaks = [alarm.margin for alarm in alarms]
     quiet = max(0, peaks[0] + 1) if peaks else 0
     thresholds = sorted({max(0, h) for h in hits} | set(peaks[:100:5]) | {0, quiet})
     firing = [stream for stream in others if firing_margin(stream, index) >= 0]
     false = [count_events(firing, index, labels, t, refractory) for t in thresholds]
     hours = sum(stream.seconds for stream in others) / 3600
-    return Detection(label, len(own), hours, hits, thresholds, false, peaks)
+    return Detection(label, len(own), hours, hits, thresholds, false, peaks, _apart(alarms)[:ALARMS])
 
 
-def _peaks(stream: Stream, label: int, every: int) -> list[int]:
-    """The firing margins of a recording, stretch by stretch of `every` frames; those that are none are left out."""
+def _apart(alarms: Sequence[Alarm]) -> list[Alarm]:
+    """Of alarms of one recording within a second, the first alone: one sound that lies over two stretches."""
+    kept: list[Alarm] = []
+    for alarm in alarms[: 10 * ALARMS]:
+        if not any(alarm.path == other.path and abs(alarm.at_s - other.at_s) < 1 for other in kept):
+            kept.append(alarm)
+    return kept
+
+
+def _peaks(stream: Stream, label: int, every: int) -> list[tuple[int, int]]:
+    """Firing margin and its frame, stretch by stretch of `every` frames of a recording; those that are none are left out."""
     margin = np.where(stream.top == label, stream.margin, -1)
     if len(margin) < HITS or margin.max() < 0:
         return []
     held = np.lib.stride_tricks.sliding_window_view(margin, HITS).min(1)
-    return [int(peak) for i in range(0, len(held), every) if (peak := held[i : i + every].max()) >= 0]
+    best = [i + int(held[i : i + every].argmax()) for i in range(0, len(held), every)]
+    return [(int(held[frame]), frame + HITS - 1) for frame in best if held[frame] >= 0]
 
 
 def summary(model: Model, found: Sequence[Detection]) -> dict:

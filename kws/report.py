@@ -7,6 +7,7 @@ Accuracy is that of the integer graph, the arithmetic of the board, unless a row
 
 import csv
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -21,18 +22,20 @@ from export.cli import describe
 from export.format import Model, decide, read, write_atomically
 from export.graph import Conv1b
 from kws import sections
+from kws.audio import RATE_HZ, read_audio
 from kws.charts import Detection, mark
 from kws.data import SILENCE, SPLITS, DataError, Dataset, cache_folder
 from kws.evaluate import Evaluation, save_json, scores
 from kws.frontend import extract
 from kws.page import Html, document, listing, tag
-from kws.sections import BOARDS, CORE_HZ, INTEGER, Error
+from kws.sections import BOARDS, CORE_HZ, INTEGER, Alarm, Error
 from kws.stream import field
 from kws.train import MODEL, evaluate_stages
 
 REPORT, RESULTS, DETECTION, METRICS = "report.html", "results.json", "detection.json", "metrics.jsonl"
 CONFIG, MINING = "config.json", ("false_accepts_per_hour", "miss_percent", "mined")
 WORST = 10
+ALARM_SECONDS = 2.0  # of sound up to a false peak
 _STAGES = {"32w32a": "real numbers", "32w1a": "1-bit activations", "1w1a": "all 1-bit"}
 _SNIPPET = """import signwave
 
@@ -49,6 +52,7 @@ class Findings:
     counts: dict[str, dict | str]  # {chip: figures of `signwave bench`, or why there are none}
     detection: dict[str, tuple[float, list[Detection]]]  # {split: (hours, words)}, of wake words
     mining: list[dict]  # before and after training with hard negatives
+    alarms: list[Alarm]  # on the last split of recordings
 
     @property
     def last(self) -> str:
@@ -74,7 +78,8 @@ def write_report(run_dir: str | Path, dataset: Dataset, seconds: float) -> Path:
             f"{dataset.root}: its labels are {listing(dataset.labels)}; {run_dir / MODEL} has {listing(model.labels)}"
         )
     detection, mining = read_detection(run_dir)
-    found = Findings({}, [], {chip: count_instructions(run_dir / MODEL, chip) for chip in BOARDS}, detection, mining)
+    counts = {chip: count_instructions(run_dir / MODEL, chip) for chip in BOARDS}
+    found = Findings({}, [], counts, detection, mining, read_alarms(run_dir))
     for split in ("val", "test"):
         if any(clip.split == split for clip in dataset.all_clips):  # a data set without one is reported without one
             found.networks[split], found.errors = evaluate_split(run_dir, model, dataset, split, seconds)
@@ -137,6 +142,27 @@ def read_detection(run_dir: Path) -> tuple[dict[str, tuple[float, list[Detection
         return splits, rounds
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({type(error).__name__}: {error}): evaluate the run again") from None
+
+
+def read_alarms(run_dir: Path) -> list[Alarm]:
+    """What detection.json says came nearest to each word on the last split, with its sound; files that are gone are left out.
+
+    To be called once read_detection has found the file whole.
+    """
+    path, found = run_dir / DETECTION, []
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    split = next((split for split in reversed(SPLITS) if split in told), "")
+    try:
+        for word, w in told[split]["words"].items() if split else ():
+            for alarm in w.get("alarms", [])[:WORST]:
+                sound, at_s, margin = Path(alarm["path"]), float(alarm["at_s"]), int(alarm["margin"])
+                if sound.is_file():
+                    start = max(0.0, at_s - ALARM_SECONDS)
+                    samples = read_audio(sound, RATE_HZ, start, at_s - start)
+                    found.append(Alarm(word, samples, sound, at_s, margin, margin >= w.get("threshold", math.inf)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}): evaluate the run again") from None
+    return found
 
 
 def _detection(word: str, w: dict, hours: float) -> Detection:
@@ -206,6 +232,8 @@ def _body(run_dir: Path, model: Model, dataset: Dataset, found: Findings) -> lis
 def _measured(model: Model, found: Findings) -> list[tuple[str, str, Html]]:
     """The sections about what was measured, as far as it was: (name, heading, content)."""
     parts = [("detection", "While it listens", sections.detection(found.detection, found.mining))] if found.detection else []
+    if found.alarms:
+        parts.append(("alarms", "What wakes it wrongly", sections.alarms(found.alarms, list(found.detection)[-1])))
     if found.measured:
         unit = float(model.metadata.get("logit_unit", 0)) or None
         parts += [

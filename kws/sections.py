@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -40,6 +41,18 @@ class Error:
     heard: str
     margin: int
     rank: int
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What came nearest to a word, or woke it, where nobody said it: sound (sample,) int16, file, second in it, margin."""
+
+    word: str
+    samples: np.ndarray
+    path: Path
+    at_s: float
+    margin: int
+    woke: bool
 
 
 # --- How good
@@ -138,6 +151,23 @@ def _error(e: Error, logit_unit: float | None) -> Html:
         tag("p", "said ", tag("b", e.spoken), ", heard ", tag("b", e.heard, class_="heard")),
         charts.waveform(samples),
         tag("p", f"{lead}; {place} · {where}", class_="soft"),
+        class_="card",
+    )
+
+
+def alarms(found: list[Alarm], split: str) -> Html:
+    """What sounded most like each word and was none, each with its sound up to the moment."""
+    text = f"What it took for its words, or came nearest to, in the {split} recordings without them, the greatest margin first."
+    return tag("div", tag("p", text), tag("ol", [_alarm(a) for a in found], class_="cards"))
+
+
+def _alarm(a: Alarm) -> Html:
+    return tag(
+        "li",
+        tag("audio", src=wav(a.samples), controls=True, preload="none", aria_label=f"Play: taken for {a.word}"),
+        tag("p", "woke " if a.woke else "near ", tag("b", a.word, class_="heard" if a.woke else None)),
+        charts.waveform(a.samples),
+        tag("p", f"margin {a.margin:,} at {a.at_s:.1f} s · {'/'.join(a.path.parts[-2:])}", class_="soft"),
         class_="card",
     )
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from device.board.signwave.decision import HITS, Decider
 from export import format as swm
-from kws.detection import Detection, Stream, count_events, firing_margin, hear, measure, summary, with_thresholds
+from kws.detection import LEAD_S, Detection, Stream, count_events, firing_margin, hear, measure, summary, with_thresholds
 from kws.stream import listen
 from tests.device import vectors
 
@@ -51,6 +52,17 @@ def detection():
     own = [stream(burst(m), "yes") for m in (3, 50, 60, 70)]
     others = [stream(burst(40) + burst(10) + burst(20, frames=2), ""), stream(burst(30, label=0), "no")]
     return model, measure(model, [*own, *others])
+
+
+def test_the_greatest_false_peaks_are_named_with_their_file_and_second():
+    model = replace(vectors.small_model(True), labels=["no", "yes", "_silence_", "_unknown_"])
+    top, margin = np.array(burst(40) + burst(10) + burst(20)[:40] + burst(15)[15:]).T  # the last two within a second
+    spoken, other = stream(burst(90), "yes"), Stream("", 3.0, top, margin, Path("radio.wav"), 60.0)
+    yes = measure(model, [spoken, other])[1]
+    assert [(alarm.margin, alarm.path) for alarm in yes.alarms] == [(40, "radio.wav"), (20, "radio.wav"), (10, "radio.wav")]
+    hop_s = model.listening().hop / model.listening().rate_hz
+    assert yes.alarms[0].at_s == pytest.approx(60 - LEAD_S + (20 + HITS - 1) * hop_s, abs=0.01)
+    assert yes.as_dict()["alarms"][0] == {"margin": 40, "path": "radio.wav", "at_s": yes.alarms[0].at_s}
 
 
 def test_misses_and_false_accepts_by_threshold():

@@ -229,6 +229,23 @@ def test_a_wake_word_has_its_curve_and_its_point(finished, tones):
         path.unlink()
 
 
+def test_what_woke_it_wrongly_can_be_heard(finished, tones):
+    path, clip = finished / "detection.json", load_folder(tones).all_clips[0].path
+    alarms = [{"path": str(clip), "at_s": 0.7, "margin": 900}, {"path": str(clip), "at_s": 0.3, "margin": 5},
+              {"path": "gone.wav", "at_s": 0.3, "margin": 5}]  # fmt: skip
+    try:
+        path.write_text(json.dumps(detection_of(alarms=alarms)))
+        found = report.read_alarms(finished)
+        assert [(a.word, a.woke, len(a.samples)) for a in found] == [(HOSTILE, True, 11200), (HOSTILE, False, 4800)]
+        html = Page.of(report.sections.alarms(found, "test"))
+        assert len(html.all("audio")) == 2 and "woke" in html.text and HOSTILE in html.text
+        path.write_text(json.dumps(detection_of(alarms=[{"path": str(clip)}])))
+        with pytest.raises(DataError, match="detection.json is damaged"):
+            report.read_alarms(finished)
+    finally:
+        path.unlink()
+
+
 def test_a_run_without_its_history_has_no_curves(finished, tones):
     dataset, rows = load_folder(tones), report.metrics(finished / "metrics.jsonl")
     for history, pictures in ((rows, 2), ([], 0)):
