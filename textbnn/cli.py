@@ -38,6 +38,9 @@ def train(
         str,
         typer.Option(help="Hugging Face name or directory to learn from, fine-tuned first; minilm: a packaged one; none."),
     ] = "none",
+    unlabelled: Annotated[
+        list[Path] | None, typer.Option(help="A further file of texts, or folder with train in it, for the teacher to answer.")
+    ] = None,
     slots: Slots = None,
     oos: Oos = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: --set seed=1 --set keep=98.")] = None,
@@ -50,11 +53,14 @@ def train(
     Example: signwave text train commands.csv --out runs/lights --max-kb 32
     """
     from textbnn.data import load
+    from textbnn.data import unlabelled as read_unlabelled
     from textbnn.train import configure
     from textbnn.train import train as run_training
 
     config = configure(max_kb, tokenizer, set_ or [])
-    result = run_training(load(data, oos, slots), out, config, teacher=teacher)
+    dataset = load(data, oos, slots)
+    further = read_unlabelled(unlabelled or [], dataset)
+    result = run_training(dataset, out, config, teacher=teacher, unlabelled=further)
     low, high = result.validation.interval
     value = {"file": str(result.model_path), "file_bytes": result.file_bytes, "validation": result.validation.as_dict()}
     text = f"validation: {result.validation.accuracy:.1f} % ({low:.1f} to {high:.1f})"

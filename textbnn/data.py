@@ -123,6 +123,16 @@ def load(source: str | os.PathLike, oos: Path | None = None, slots: Path | None 
     return data
 
 
+def unlabelled(sources: Sequence[Path], data: Dataset) -> list[str]:
+    """Texts of files, or of what folders have to train with, whatever their labels: none twice, and none that `data` has."""
+    found: dict[str, str] = {}
+    for source in sources:
+        examples = _read_folder(source) if source.is_dir() else read_examples(source, UNKNOWN)
+        found |= {e.key: e.text for e in examples if e.split in ("", "train") and not e.label.startswith(LIST_MARK)}
+    held = {e.key for e in data.examples}
+    return [text for key, text in found.items() if key not in held]
+
+
 # --- Files ---------------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ MODEL, PRESET = "model.swm", Path(__file__).parent / "presets" / "text.toml"
 SIZES = {16: (32, 3), 32: (64, 2), 64: (64, 3), 128: (128, 3)}  # KB -> channels, thresholds: chosen on validation
 NGRAMS = ("words", "word2", "skip2", "chars3", "chars4")
 FAMILIES = {"ngram": NGRAMS, "sentencepiece": (*NGRAMS, "pieces", "piece2")}
+ENOUGH = 15_000  # further texts to choose a dictionary by: with more it comes to suit them, and not what people write
 PIECES_A_KB = 8  # the vocabulary takes an eighth of the file or less
 KB = 1024
 
@@ -57,11 +58,11 @@ class TextConfig:
     channels: int = 0
     thresholds: int = 0
     least: float = 2.0
-    invented: int = 45_000
+    invented: int = 120_000
     drawn: int = 15_000
     drop: float = 0.2
     epochs: int = 50
-    batch_size: int = 128
+    batch_size: int = 256
     learning_rate: float = 1e-2
     label_smoothing: float = 0.05
     temperature: float = 1.0
@@ -92,7 +93,7 @@ def configure(max_kb: int = 32, tokenizer: str = "auto", overrides: Sequence[str
 
 @dataclass
 class Lessons:
-    """What a student learns from: texts, then invented ones, and for each of them probabilities or logits (text, label)."""
+    """What a student learns from: labelled texts, then invented and unlabelled ones, and a teacher's logits (text, label)."""
 
     labels: list[str]
     texts: list[str]
@@ -115,14 +116,16 @@ def labels_of(data: Dataset) -> list[str]:
     return data.labels + ([UNKNOWN] if data.out_of_scope("train") else [])
 
 
-def prepare(data: Dataset, run_dir: Path, config: TextConfig, teacher: str) -> Lessons:
-    """Read the texts; with a teacher, fine-tune it, invent further texts and have it answer all of them."""
+def prepare(data: Dataset, run_dir: Path, config: TextConfig, teacher: str, unlabelled: Sequence[str] = ()) -> Lessons:
+    """Read the texts; with a teacher, fine-tune it, invent further texts and have it answer all, unlabelled ones too."""
     texts, targets = data.in_scope("train")
     strangers = data.out_of_scope("train")
     labels = labels_of(data)
     texts, targets = texts + strangers, np.concatenate([targets, np.full(len(strangers), len(data.labels))])
     val = data.in_scope("val")
     if teacher == "none":
+        if unlabelled:
+            raise ConfigError("unlabelled texts need a teacher to answer them: name one")
         return Lessons(labels, texts, len(texts), targets, None, *val)
     if (Path(teacher) / LABELS).exists():  # finished in another run: its answers are kept there
         home, tutor = Path(teacher), load_teacher(teacher, labels)
@@ -131,12 +134,13 @@ def prepare(data: Dataset, run_dir: Path, config: TextConfig, teacher: str) -> L
         tutor = train_teacher(teacher, (texts, targets), val, labels, home, tuning)
     vectors = tutor.body.get_input_embeddings().weight.detach()
     invented = invent(texts, targets, config.invented, near_words(vectors, tutor.tokenizer.get_vocab(), texts), seed=0)
-    logits = torch.from_numpy(cached_logits(tutor, texts + invented, home / "logits"))
-    return Lessons(labels, texts + invented, len(texts), targets, logits, *val)
+    parts = [texts + invented, list(unlabelled)]
+    logits = torch.from_numpy(np.concatenate([cached_logits(tutor, part, home / "logits") for part in parts if part]))
+    return Lessons(labels, sum(parts, []), len(texts), targets, logits, *val)
 
 
 class Batches:
-    """Batches of one epoch, for `bnn.training.fit`: every labelled text once, and `drawn` of the invented ones."""
+    """Batches of one epoch, for `bnn.training.fit`: every labelled text once, and `drawn` of the others."""
 
     def __init__(self, bags: Bags, lessons: Lessons, config: TextConfig) -> None:
         self.bags, self.config, self.own = bags, config, lessons.own
@@ -177,14 +181,17 @@ class TrainResult:
     validation: Evaluation
 
 
-def train(data: Dataset, run_dir: str | Path, config: TextConfig, *, teacher: str = "none") -> TrainResult:
+def train(
+    data: Dataset, run_dir: str | Path, config: TextConfig, *, teacher: str = "none", unlabelled: Sequence[str] = ()
+) -> TrainResult:
     """Train and export. `teacher`: a Hugging Face name or folder, `minilm`, a finished run's teacher/, or `none`.
+    `unlabelled`: further texts for it to answer.
 
     Raises ConfigError, TeacherError, DataError.
     """
     run_dir, config = Path(run_dir), config.check()
     run_dir.mkdir(parents=True, exist_ok=True)
-    lessons = prepare(data, run_dir, config, teacher)
+    lessons = prepare(data, run_dir, config, teacher, unlabelled)
     blank, candidates, bags, probe = chosen_dictionary(data, lessons, config, run_dir.name)
     torch.manual_seed(config.seed)
     net = TextNet(len(probe.rows), config.channels, config.thresholds, len(lessons.labels))
@@ -274,7 +281,7 @@ def chosen_dictionary(
         if not len(candidates.keys):
             raise DataError(f"{data.root}: no word or run of letters stands in {least} texts; give more texts a label")
         bags = candidates.bags(lessons.texts)
-        some = lessons.own + min(config.drawn, len(bags) - lessons.own)  # enough to choose by, and in less time
+        some = min(len(bags), lessons.own + ENOUGH)
         answers = lessons.answers(config.label_smoothing)[:some]
         probe = select(bags.first(some), len(candidates.keys), answers, blank.room(config), config.seed)
         known = candidates.only(probe.rows)

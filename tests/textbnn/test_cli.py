@@ -118,11 +118,13 @@ def test_training_refuses_what_cannot_be(signwave, table, tmp_path):
     wide = "".join(f"{letter}{i},{str(i).rjust(200, 'x')}\n" for i in range(90) for letter in "abc")
     (tmp_path / "wide.csv").write_text("text,label\n" + wide)
     (tmp_path / "one.csv").write_text("text,label\non,on\nstart,on\n")
+    (tmp_path / "log.csv").write_text("text\nopen the pod bay doors\n")
     for data, arguments, word in [
         (table, ("--max-kb", 48), "choose one of 16, 32, 64, 128"),
         (table, ("--tokenizer", "letters"), "choose one of auto, ngram, sentencepiece"),
         (table, ("--set", "sed=1"), "valid are: max_kb"),
         (table, ("--slots", tmp_path / "none.csv"), "No such file"),
+        (table, ("--unlabelled", tmp_path / "log.csv"), "need a teacher"),
         (tmp_path / "one.csv", (), "only the label 'on'"),
         (tmp_path / "wide.csv", ("--max-kb", 16), "leave no room for features"),
     ]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textbnn.data import MAX_TEXT_CHARS, DataError, DataWarning, load, read_examples
+from textbnn.data import MAX_TEXT_CHARS, DataError, DataWarning, load, read_examples, unlabelled
 
 ROWS = [(f"turn {way} the {thing}", way) for thing in ("lamp", "radio", "oven", "fan", "heater", "pump") for way in ("on", "off")]
 
@@ -197,6 +197,16 @@ def test_strangers_and_lists_of_further_files(write):
     data = load(write(table([*ROWS, ("Küche", "@room=kitchen")])))
     assert data.lists == {"room": {"Küche": "kitchen"}} and data.labels == ["off", "on"]
     assert "stands in list 'room' already, for 'b'" in refused(write(table([*ROWS, ("x", "@room=b"), ("x", "@room=c")])))
+
+
+def test_unlabelled_texts_are_new_each_once_and_none_that_is_tested(write, tmp_path):
+    write(table(), "own/train.csv")
+    write("text,label\nsing,on\nhum,off\n", "own/test.csv")
+    write("text,label\nSING!,x\nSing,x\ndance,y\ndance ,y\nkitchen,@room\n", "other/train.csv")
+    write("text,label\njump,x\n", "other/test.csv")
+    logs = write("text\ndance\nhop\n", "log.csv")
+    assert unlabelled([tmp_path / "other", logs], load(tmp_path / "own")) == ["SING!", "dance", "hop"]
+    assert unlabelled([], load(tmp_path / "own")) == []
 
 
 def test_a_text_under_two_labels_is_named(write):

@@ -10,7 +10,7 @@ from export.format import read
 from tests.textbnn.encoder import commands, encoder
 from textbnn.data import UNKNOWN, DataError, Dataset, Example
 from textbnn.evaluate import classify, results
-from textbnn.train import Exporter, Lessons, configure, threshold, train
+from textbnn.train import Exporter, Lessons, configure, prepare, threshold, train
 
 QUICK = ["epochs=8", "channels=32", "invented=60", "drawn=40", "batch_size=16", "teacher_epochs=2"]
 
@@ -45,6 +45,14 @@ def test_with_a_teacher_the_student_learns_from_its_answers(tmp_path):
     finished = str(tmp_path / "run" / "teacher")
     again = train(commands(), tmp_path / "again" / "run", configure(16, "ngram", QUICK), teacher=finished)
     assert again.model_path.read_bytes() == result.model_path.read_bytes()
+
+
+def test_unlabelled_texts_are_for_a_teacher_to_answer(tmp_path):
+    with pytest.raises(ConfigError, match="need a teacher"):
+        train(commands(), tmp_path / "run", configure(16, "ngram", QUICK), unlabelled=["turn it on"])
+    call = (str(encoder(tmp_path / "encoder")), ["turn the music on", "what a light"])
+    lessons = prepare(commands(), tmp_path / "run", configure(16, "ngram", QUICK), *call)
+    assert lessons.texts[-2:] == call[1] and len(lessons.logits) == len(lessons.texts)
 
 
 @pytest.mark.parametrize("kb, tokenizer", [(16, "ngram"), (32, "ngram"), (16, "sentencepiece")])
