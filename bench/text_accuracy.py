@@ -9,6 +9,7 @@ integer graph of the exported file, and its bytes are the whole file's. `untaugh
 
 import argparse
 import json
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from export.console import note, table
 from export.format import read, write_atomically
 from textbnn.augment import words_of
-from textbnn.data import Dataset, load
+from textbnn.data import Dataset, load, unlabelled
 from textbnn.evaluate import auroc, evaluate
 from textbnn.teacher import TeacherConfig, TextTeacher, load_body, load_teacher
 from textbnn.train import MODEL, configure, labels_of, prepare, train
@@ -39,9 +40,9 @@ def measured(out: Path, name: str, compute) -> dict:
     return rows[name]
 
 
-def student(data: Dataset, run: Path, kb: int, seed: int, teacher: str, overrides: list[str]) -> dict:
+def student(data: Dataset, run: Path, kb: int, seed: int, teacher: str, further: list[str], overrides: list[str]) -> dict:
     """One training, and its file on the test texts."""
-    result = train(data, run, configure(kb, "ngram", [f"seed={seed}", *overrides]), teacher=teacher)
+    result = train(data, run, configure(kb, "ngram", [f"seed={seed}", *overrides]), teacher=teacher, unlabelled=further)
     found = evaluate(read(run / MODEL), *data.in_scope("test"), data.out_of_scope("test"))
     return {"bytes": result.file_bytes, "val": round(result.validation.accuracy, 2), **found.as_dict()}
 
@@ -90,6 +91,34 @@ def tf_idf(data: Dataset) -> dict:
     model.fit(clean[0], texts_of(data)[1])
     inside, outside, val = (model.decision_function(part) if part else np.zeros((0, 1)) for part in clean[1:])
     return scored(inside, data, outside, val, 4 * model[-1].coef_.size)
+
+
+def fast_text(data: Dataset, kb: int) -> dict:
+    """fastText (Joulin et al., 2016), words, pairs and character 3-4-grams, quantized and cut until its file has `kb` KB."""
+    import fasttext
+
+    with tempfile.TemporaryDirectory() as folder:
+        lines, file = str(Path(folder, "train.txt")), Path(folder, "model.ftz")
+        rows = zip(*texts_of(data), strict=True)
+        Path(lines).write_text("".join(f"__label__{target} {' '.join(words_of(text))}\n" for text, target in rows))
+        kept, size = 50 * kb, kb * 1024 + 1
+        while size > kb * 1024:
+            model = fasttext.train_supervised(
+                lines, lr=0.5, epoch=40, dim=16, wordNgrams=2, minn=3, maxn=4, bucket=50_000, thread=1, verbose=0
+            )
+            model.quantize(lines, qnorm=True, cutoff=kept, retrain=True, epoch=20, thread=1, verbose=0)
+            model.save_model(str(file))
+            kept, size = kept * 9 // 10, file.stat().st_size
+
+    def logits(texts: list[str]) -> np.ndarray:
+        out = np.zeros((len(texts), len(model.labels)))
+        for row, text in zip(out, texts, strict=True):
+            names, chances = model.predict(" ".join(words_of(text)), k=-1)
+            row[[int(name.removeprefix("__label__")) for name in names]] = chances
+        return np.log(out + 1e-9)
+
+    inside, outside, val = map(logits, three(data))
+    return scored(inside, data, outside, val, size)
 
 
 def frozen(data: Dataset, name: str) -> dict:
@@ -167,6 +196,7 @@ def main() -> None:
     parser.add_argument("--kb", nargs="*", type=int, default=[64, 32, 16, 128])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--teacher", default="minilm")
+    parser.add_argument("--unlabelled", nargs="*", default=[], help="sets whose training texts the teachers of others answer")
     parser.add_argument("--untaught", action="store_true", help="also the students without a teacher")
     parser.add_argument("--yardsticks", action="store_true")
     parser.add_argument("--plot", type=Path)
@@ -186,6 +216,7 @@ def run_set(each: str, data: Dataset, arguments: argparse.Namespace) -> None:
     out, overrides = arguments.out, arguments.overrides
     home = out / each
     tutor = home / "teacher"
+    further = unlabelled([arguments.data / name for name in arguments.unlabelled if name != each], data)
     if not (tutor / "model.safetensors").exists():
         prepare(data, home, configure(64, "ngram", overrides), arguments.teacher)
     for kb in arguments.kb:
@@ -193,10 +224,12 @@ def run_set(each: str, data: Dataset, arguments: argparse.Namespace) -> None:
             for kind in ("", "/untaught") if arguments.untaught else ("",):
                 name = f"{each}/{kb} KB{kind}/seed {seed}"
                 run = home / name.replace(" ", "").split("/", 1)[1].replace("/", "-")
-                teacher = "none" if kind else str(tutor)
-                measured(out, name, lambda a=(data, run, kb, seed, teacher, overrides): student(*a))
+                lessons = ("none", []) if kind else (str(tutor), further)
+                measured(out, name, lambda a=(data, run, kb, seed, *lessons, overrides): student(*a))
     if arguments.yardsticks:
         measured(out, f"{each}/TF-IDF + LR", lambda: tf_idf(data))
+        for kb in set(arguments.kb) - {16}:  # 16 floats a label leave it no room for features there
+            measured(out, f"{each}/fastText/{kb} KB", lambda kb=kb: fast_text(data, kb))
         measured(out, f"{each}/frozen {arguments.teacher} + LR", lambda: frozen(data, arguments.teacher))
         measured(out, f"{each}/fine-tuned {arguments.teacher}", lambda: fine_tuned(load_teacher(tutor, labels_of(data)), data))
 
