@@ -102,7 +102,7 @@ def train(
         float, typer.Option(min=0.001, help="With --phrase: thresholds are chosen for this, on validation audio.")
     ] = 1.0,
     start: Annotated[
-        Path | None, typer.Option(help="With --phrase: a finished run of the same preset to begin from, in half of the time.")
+        Path | None, typer.Option(help="A finished run of the same preset: its weights take the place of the float stage.")
     ] = None,
     utterances: Annotated[int, typer.Option(min=50, help="With --phrase: how often each is spoken.")] = 800,
     language: Language = "en",
@@ -134,7 +134,8 @@ def train(
 
     config = load_preset(preset, set_ or [])
     dataset, noise, loaded = open_training(config, data, labels, label_column, extra, noise, teacher, negatives or [])
-    result = run_training(dataset, out, config, noise_dir=noise, teacher=loaded, taught=teacher != "none")
+    taught = teacher != "none"
+    result = run_training(dataset, out, config, noise_dir=noise, teacher=loaded, taught=taught, start=start)
     report = write_report(out, dataset, config.seconds)
     low, high = result.integer.interval
     value = {

@@ -8,7 +8,9 @@ model.swm with its report. An interrupted training resumes from it with the same
 
 import io
 import json
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -337,17 +339,23 @@ def train(
     teacher: Teacher | SpeechEmbedding | None = None,
     taught: bool = True,
     name: str = "",
+    start: str | os.PathLike[str] | None = None,
 ) -> TrainResult:
     """Train a student and export it.
 
     `teacher`: a loaded one; else one is trained in the run folder, behind an ear where one is given, unless not `taught`.
+    `start`: a finished run whose weights take the place of the float stage.
     """
     run_dir = Path(run_dir)
+    initial = begin_from(start, config, dataset.labels) if start else None
+    if start:
+        config = replace(config, float_epochs=0)
+        keep_twin(Path(start), dataset.labels, run_dir)
     config.check()
     check_exportable(config, len(dataset.labels))
     data = Data.prepare(dataset, config, noise_dir)
     tutor = hired(teacher, data, run_dir, config) if taught and config.distill > 0 else None
-    fitted, model = fit_student(data, run_dir, config, tutor, name=name)
+    fitted, model = fit_student(data, run_dir, config, tutor, initial, name)
     integer = evaluate(model, data.val_waveforms, data.val_targets.numpy())
     return TrainResult(run_dir / MODEL, (run_dir / MODEL).stat().st_size, fitted.best, integer)
 
@@ -379,6 +387,7 @@ def fit_student(
     net = KwsNet(config.model, len(data.labels))
     if initial is not None:
         net.load_state_dict(initial)
+        settings["begun_from"] = digest_of(net)
     fitted = fit(
         net,
         config.stages(),
@@ -394,6 +403,39 @@ def fit_student(
     write_array(run_dir / CALIBRATION, data.train.sample(512))
     save_json(run_dir / EXPORT, {"name": name or run_dir.name, "labels": data.labels, "seconds": config.seconds})
     return fitted, export_run(run_dir, run_dir / MODEL)[0]
+
+
+def begin_from(start: str | os.PathLike[str], config: TrainConfig, labels: Sequence[str]) -> dict[str, Tensor]:
+    """Weights of a finished run to begin with: all of its body, and of its head what belongs to labels that both have.
+
+    Raises TrainingError, or ConfigError where its network has another shape.
+    """
+    learned, recipe = load_run(start)
+    torch.manual_seed(config.seed)
+    net = KwsNet(config.model, len(labels))
+    state, known = net.state_dict(), learned.state_dict()
+    for name, tensor in known.items():
+        if name.startswith("head."):
+            for i, label in enumerate(labels):
+                if label in recipe["labels"]:
+                    state[name][i] = tensor[recipe["labels"].index(label)]
+        elif name in state and state[name].shape == tensor.shape:
+            state[name] = tensor
+        else:
+            raise ConfigError(f"{start} holds a network of another shape ({name}): begin from one of the same preset")
+    if learned.config.blocks != config.model.blocks:
+        raise ConfigError(f"{start} has {learned.config.blocks} blocks, this one {config.model.blocks}: use the same preset")
+    return state
+
+
+def keep_twin(start: Path, labels: Sequence[str], run_dir: Path) -> None:
+    """A run that begins from another's float stage has the same float twin: teacher of its binary stages, and its yardstick."""
+    if start.resolve() == run_dir.resolve():
+        raise ConfigError(f"{run_dir} cannot begin from itself: give another folder to write to")
+    twin = start / "float.safetensors"
+    if twin.exists() and load_run(start)[1]["labels"] == list(labels):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(twin, run_dir / twin.name)
 
 
 def load_run(run_dir: str | Path, stage: str = "model") -> tuple[KwsNet, dict]:

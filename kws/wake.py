@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from bnn.config import ConfigError
 from bnn.training import FINAL
 from export.console import note
 from export.format import Model, write
@@ -30,10 +29,9 @@ from kws.embedding import SpeechEmbedding
 from kws.evaluate import save_json
 from kws.features import FreshFeatures
 from kws.frontend import extract, log_mel_front_end
-from kws.models import KwsNet
 from kws.phrase import Piece, check_phrases, negative_kind, plain, speak_phrases
 from kws.teacher import Teacher
-from kws.train import CALIBRATION, MODEL, Data, TrainConfig, check_exportable, fit_student, hired, load_run
+from kws.train import CALIBRATION, MODEL, Data, TrainConfig, begin_from, check_exportable, fit_student, hired
 from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
 
 # A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
@@ -108,29 +106,6 @@ class WakeResult:
     mining: list[dict]
     minutes: float
     data: WakeData
-
-
-def begin_from(start: str | os.PathLike[str], config: TrainConfig, labels: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Weights of a finished run to begin with: all of its body, and of its head what belongs to labels that both have.
-
-    Raises TrainingError, or ConfigError where its network has another shape.
-    """
-    learned, recipe = load_run(start)
-    torch.manual_seed(config.seed)
-    net = KwsNet(config.model, len(labels))
-    state, known = net.state_dict(), learned.state_dict()
-    for name, tensor in known.items():
-        if name.startswith("head."):
-            for i, label in enumerate(labels):
-                if label in recipe["labels"]:
-                    state[name][i] = tensor[recipe["labels"].index(label)]
-        elif name in state and state[name].shape == tensor.shape:
-            state[name] = tensor
-        else:
-            raise ConfigError(f"{start} holds a network of another shape ({name}): begin from one of the same preset")
-    if learned.config.blocks != config.model.blocks:
-        raise ConfigError(f"{start} has {learned.config.blocks} blocks, this one {config.model.blocks}: use the same preset")
-    return state
 
 
 def train_wake_words(

@@ -117,6 +117,21 @@ def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path, mon
     assert answers.shape == (2, 36, 3) and np.isfinite(answers).all()
 
 
+def test_binary_stages_can_begin_from_the_float_stage_of_another_run(tones, tmp_path):
+    dataset = load_folder(tones)
+    config = load_preset("s", [*TINY, "distill=0.0"])
+    first = train(dataset, tmp_path / "float", replace(config, activation_epochs=0, binary_epochs=0))
+    result = train(dataset, tmp_path / "run", config, start=first.model_path.parent)
+    assert set(result.validation) == {"activations", "binary"} and result.integer.accuracy >= 75
+    twin = evaluate_stages(result.model_path.parent, *dataset.waveforms("val"))["float twin"]
+    assert twin.accuracy == pytest.approx(first.validation["float"])
+    with pytest.raises(ConfigError, match="cannot begin from itself"):
+        train(dataset, tmp_path / "run", config, start=result.model_path.parent)
+    with pytest.raises(ConfigError, match="of another shape"):
+        wider = replace(config, model=replace(config.model, channels=64))
+        train(dataset, tmp_path / "wider", wider, start=first.model_path.parent)
+
+
 @pytest.mark.parametrize("overrides", [["variants=2"], ["variants=0"]])
 def test_a_teacher_trained_behind_an_ear_teaches_and_can_be_taken_again(overrides, tones, tmp_path):
     """From kept tokens, and where the ear listens along; the same from its folder, as --teacher RUN/teacher/transformer does."""
