@@ -74,7 +74,7 @@ class TrainConfig:
     label_smoothing: float = 0.05
     temperature: float = 3.0
     distill: float = 0.5
-    hint: float = 0.5
+    hint: float = 0.0
     feature_distill: float = 0.0
     embedding_penalty: float = 0.0
     false_accept_penalty: float = 0.0

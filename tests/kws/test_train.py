@@ -136,7 +136,7 @@ def test_binary_stages_can_begin_from_the_float_stage_of_another_run(tones, tmp_
 def test_a_teacher_trained_behind_an_ear_teaches_and_can_be_taken_again(overrides, tones, tmp_path):
     """From kept tokens, and where the ear listens along; the same from its folder, as --teacher RUN/teacher/transformer does."""
     dataset = load_folder(tones)
-    quick = ["teacher.epochs=12", "float_epochs=2", "activation_epochs=0", "binary_epochs=2"]
+    quick = ["teacher.epochs=12", "float_epochs=2", "activation_epochs=0", "binary_epochs=2", "hint=0.5"]
     config = load_preset("s", [*TINY, *overrides, *quick])
     first = train(dataset, tmp_path / "first", config, teacher=SpeechEmbedding.from_package())
     stages = evaluate_stages(first.model_path.parent, *dataset.waveforms("test"))
