@@ -146,12 +146,8 @@ class Data:
         """Read, augment and transform. Raises DataError or AudioError naming what is wrong."""
         waveforms, targets = dataset.waveforms("train", config.seconds)
         val_waveforms, val_targets = dataset.waveforms("val", config.seconds)
-        noises = noise_bank(noise_dir) if noise_dir else []
-        front_end = log_mel_front_end()
-        inputs = (waveforms, front_end, noises, AugmentConfig())
-        # What is kept serves all seeds, which draw from it in an order of their own.
-        train = FeatureSet.build(*inputs, config.variants, 0) if config.variants else FreshFeatures(*inputs, config.seed)
-        val = torch.from_numpy(extract(val_waveforms, front_end))
+        train = augmented(waveforms, noise_bank(noise_dir) if noise_dir else [], AugmentConfig(), config)
+        val = torch.from_numpy(extract(val_waveforms, log_mel_front_end()))
         extra = sum(clip.extra for clip in dataset.clips("train"))
         return cls(dataset.labels, train, targets, extra, val, val_waveforms, torch.from_numpy(val_targets))
 
@@ -176,6 +172,15 @@ class Data:
         """Percent of validation clips that a teacher decides right."""
         decided = decisions(teacher, torch.from_numpy(self.val_waveforms), self.val_features)
         return 100 * float((decided == self.val_targets).float().mean())
+
+
+def augmented(
+    waveforms: np.ndarray, noises: list[np.ndarray], augment: AugmentConfig, config: TrainConfig
+) -> FeatureSet | FreshFeatures:
+    """Training features of waveforms (clip, sample) int16: kept in so many variants, or made anew in every epoch."""
+    inputs = (waveforms, log_mel_front_end(), noises, augment)
+    # What is kept serves all seeds, which draw from it in an order of their own.
+    return FeatureSet.build(*inputs, config.variants, 0) if config.variants else FreshFeatures(*inputs, config.seed)
 
 
 @torch.no_grad()

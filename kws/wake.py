@@ -27,11 +27,10 @@ from kws.data import UNKNOWN, Clip, load_clips
 from kws.detection import LEAD_S, Detection, hear, measure, summary, with_thresholds
 from kws.embedding import SpeechEmbedding
 from kws.evaluate import save_json
-from kws.features import FreshFeatures
 from kws.frontend import extract, log_mel_front_end
 from kws.phrase import Piece, check_phrases, negative_kind, plain, speak_phrases
 from kws.teacher import Teacher
-from kws.train import CALIBRATION, MODEL, Data, TrainConfig, begin_from, check_exportable, fit_student, hired
+from kws.train import CALIBRATION, MODEL, Data, TrainConfig, augmented, begin_from, check_exportable, fit_student, hired
 from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
 
 # A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
@@ -43,10 +42,9 @@ def prepare(data: WakeData, config: TrainConfig, noises: list[np.ndarray], augme
     """Composed clips as a training reads them."""
     waveforms, targets = data.waveforms("train")
     val_waveforms, val_targets = data.waveforms("val")
-    front_end = log_mel_front_end()
-    fresh = FreshFeatures(waveforms, front_end, noises, augment, config.seed)
-    val = torch.from_numpy(extract(val_waveforms, front_end))
-    return Data(data.labels, fresh, targets, 0, val, val_waveforms, torch.from_numpy(val_targets))
+    train = augmented(waveforms, noises, augment, config)
+    val = torch.from_numpy(extract(val_waveforms, log_mel_front_end()))
+    return Data(data.labels, train, targets, 0, val, val_waveforms, torch.from_numpy(val_targets))
 
 
 def fitted(data: Data, run_dir: Path, config: TrainConfig, teacher: Teacher | None, initial: dict | None = None) -> Model:
