@@ -352,12 +352,13 @@ def train(
     `start`: a finished run whose weights take the place of the float stage.
     """
     run_dir = Path(run_dir)
-    initial = begin_from(start, config, dataset.labels) if start else None
     if start:
         config = replace(config, float_epochs=0)
-        keep_twin(Path(start), dataset.labels, run_dir)
     config.check()
     check_exportable(config, len(dataset.labels))
+    initial = begin_from(start, config, dataset.labels) if start else None
+    if start:
+        keep_twin(Path(start), dataset.labels, run_dir)
     data = Data.prepare(dataset, config, noise_dir)
     tutor = hired(teacher, data, run_dir, config) if taught and config.distill > 0 else None
     fitted, model = fit_student(data, run_dir, config, tutor, initial, name)

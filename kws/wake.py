@@ -123,11 +123,11 @@ def train_wake_words(
     """
     started, run_dir = time.monotonic(), Path(run_dir)
     labels = check_phrases(phrases)
+    if start:
+        config = replace(config, float_epochs=0, activation_epochs=0)
     config.check()
     check_exportable(config, len(labels) + 1)
     initial = begin_from(start, config, [*labels, UNKNOWN]) if start else None
-    if start:
-        config = replace(config, float_epochs=0, activation_epochs=0)
     speech = speak_phrases(phrases, sources.count, config.seed, sources.language, sources.synthesizers, sources.piper)
     recordings = recorded_pieces(sources.data_dir, labels) if sources.data_dir else []
     ambient = [clip for folder in sources.negatives for clip in ambient_clips(folder, labels)]
