@@ -20,13 +20,12 @@ from bnn.config import to_dict
 from export.console import note, table
 from export.format import read
 from kws.baselines import NETWORKS, Int8DsCnn, train_baseline
-from kws.cli import load_preset, open_data
+from kws.cli import load_preset, open_training
 from kws.data import Dataset
 from kws.evaluate import Evaluation, evaluate, save_json
 from kws.frontend import extract, log_mel_front_end
 from kws.sweep import show_spread, spread
 from kws.train import MODEL, Data, TrainConfig, answers, evaluate_stages, train
-from kws.wakedata import with_ambient
 
 RESULT = "baseline.json"
 
@@ -116,14 +115,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     config = load_preset(a.preset, a.set)
-    dataset = open_data(a.data, None, a.label_column)
-    if a.extra:
-        dataset = dataset.with_extra(open_data(a.extra, dataset.labels, "", allow_missing=True))
-    dataset = with_ambient(dataset, a.negatives, config.seconds)
+    dataset, noise, _ = open_training(config, a.data, "", a.label_column, a.extra, a.noise, "none", a.negatives)
     rows: dict[str, list[dict]] = {}
     for name in a.only:
         for seed in range(a.seeds):
-            for key, result in one(name, seed, dataset, config, a.out, a.noise).items():
+            for key, result in one(name, seed, dataset, config, a.out, noise).items():
                 rows.setdefault(key, []).append(result)
     if a.json:
         print(json.dumps({"preset": a.preset, "set": a.set, "seeds": a.seeds, "results": rows}))
