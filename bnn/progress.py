@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
+from bnn.recording import tensors_of
 from bnn.stages import Stage
 
 
@@ -31,7 +31,7 @@ class Pace:
         mark = self._began
         for batch in batches:
             self.waited += time.perf_counter() - mark
-            self.examples += _length(batch)
+            self.examples += len(tensors_of(batch)[0])
             yield batch
             mark = time.perf_counter()
 
@@ -41,13 +41,6 @@ class Pace:
         self.seconds += seconds
         examples, waited = self.examples - self._last[0], self.waited - self._last[1]
         return {"examples_per_second": round(examples / seconds, 1), "waiting": round(waited / seconds, 4)}
-
-
-def _length(batch: Any) -> int:
-    """Examples in a batch: the length of its first tensor."""
-    while not isinstance(batch, Tensor):
-        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
-    return len(batch)
 
 
 class Display:
