@@ -19,10 +19,10 @@ DataDir = Annotated[
 ]
 Language = Annotated[str, typer.Option(help="What is spoken: a code such as en, de or pt-br.")]
 Synthesizers = Annotated[
-    str, typer.Option(help="Only these, separated by commas: espeak, flite, festival, piper. Default: all that are installed.")
+    str, typer.Option(help="Only some, with commas: espeak, flite, festival, kokoro, piper. Default: all that are installed.")
 ]
-PiperVoices = Annotated[
-    Path | None, typer.Option("--piper", help="Folder of Piper voices, MODEL.onnx with MODEL.onnx.json, to speak with too.")
+NeuralVoices = Annotated[
+    Path | None, typer.Option(help="Folder of neural voices to speak with too: Kokoro's, Piper's or both.")
 ]
 LabelColumn = Annotated[str, typer.Option(help="Column of manifest.csv to take labels from, such as kws12.")]
 
@@ -35,7 +35,7 @@ def synthesize(
     seed: Annotated[int, typer.Option(help="Other seeds give other clips.")] = 0,
     language: Language = "en",
     synthesizers: Synthesizers = "",
-    piper: PiperVoices = None,
+    voices: NeuralVoices = None,
     json: Json = False,
 ) -> None:
     """Make a training set out of words alone: spoken by all synthesizers that are installed, in many voices, offline.
@@ -48,9 +48,9 @@ def synthesize(
 
     chosen = split_commas(synthesizers)
     if not chosen:
-        for hint in hints(piper):
+        for hint in hints(voices):
             note(f"more voices: {hint}")
-    synthesize_dataset(out, split_commas(words), clips, seed, language=language, synthesizers=chosen, piper=piper)
+    synthesize_dataset(out, split_commas(words), clips, seed, language=language, synthesizers=chosen, voices=voices)
     counts = load_folder(out).counts()
     rows = [[label, *(counts[split][label] for split in counts)] for label in next(iter(counts.values()))]
     show({"folder": str(out), "counts": counts}, f"{out}\n" + table(["label", *counts], rows), json)
@@ -107,7 +107,7 @@ def train(
     utterances: Annotated[int, typer.Option(min=50, help="With --phrase: how often each is spoken.")] = 800,
     language: Language = "en",
     synthesizers: Synthesizers = "",
-    piper: PiperVoices = None,
+    voices: NeuralVoices = None,
     json: Json = False,
 ) -> None:
     """Train a 1-bit network: a Transformer teacher, then the student in stages, then the model file.
@@ -124,7 +124,7 @@ def train(
         from kws.wake import Sources
 
         config = load_preset(f"wake-{preset}" if preset in ("s", "m") else preset, set_ or [])
-        sources = Sources(utterances, language, split_commas(synthesizers), piper, data, negatives or [], noise)
+        sources = Sources(utterances, language, split_commas(synthesizers), voices, data, negatives or [], noise)
         loaded = open_teacher(teacher, [*check_phrases(phrase), UNKNOWN])
         return train_phrases(phrase, out, config, sources, max_false_wakes_per_day, start, loaded, json)
     if data is None:

@@ -78,7 +78,7 @@ def speak_phrases(
     seed: int = 0,
     language: str = "en",
     synthesizers: Sequence[str] = (),
-    piper: str | os.PathLike[str] | None = None,
+    voices: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> dict[str, list[Piece]]:
     """`count` utterances of each phrase and as many negatives made from it, and negatives of everyday speech, by kind.
@@ -87,7 +87,7 @@ def speak_phrases(
     Raises SynthesisError.
     """
     labels = check_phrases(phrases)
-    speaking = found(synthesizers, piper)
+    speaking = found(synthesizers, voices)
     try:
         plan = _plan(labels, count, seed, language, speaking)
     finally:
@@ -97,7 +97,7 @@ def speak_phrases(
     for label in {utterance.label for utterance in plan}:
         (root / label).mkdir(parents=True, exist_ok=True)
     todo = [utterance for utterance in plan if not (root / utterance.path).exists()]
-    make_all(root, todo, _spoken, progress, lambda: found(list(speaking), piper))
+    make_all(root, todo, _spoken, progress, lambda: found(list(speaking), voices))
     out: dict[str, list[Piece]] = {}
     for u in plan:
         path = root / u.path

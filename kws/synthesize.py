@@ -139,24 +139,24 @@ def synthesize_dataset(
     seconds: float = 1.0,
     language: str = "en",
     synthesizers: Sequence[str] = (),
-    piper: str | os.PathLike[str] | None = None,
+    voices: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write `label/*.wav` and `manifest.csv` for load_folder; returns the folder.
 
     labels: words, or {label: phrases that mean it}. unknown_words: spoken as `_unknown_` (None: a list of everyday
     words; empty: no such label). silence: also write `_silence_` clips of coloured noise. No speaker is in two splits.
-    synthesizers: names, such as ("espeak", "flite"); none: all that are installed. piper: a folder of Piper's voices.
+    synthesizers: names, such as ("espeak", "flite"); none: all that are installed. voices: a folder of neural voices.
     Clips that are there already are kept, so an interrupted run goes on where it was; other files are not touched.
     Raises SynthesisError, DataError.
     """
     root = Path(root)
-    speaking = found(synthesizers, piper)
+    speaking = found(synthesizers, voices)
     plan = _plan(labels, clips_per_label, seed, unknown_words, silence, seconds, language, speaking)
     todo = [utterance for utterance in plan if not (root / utterance.path).exists()]
     try:
         for label in {utterance.label for utterance in plan}:
             (root / label).mkdir(parents=True, exist_ok=True)
-        make_all(root, todo, _render, progress, lambda: found(list(speaking), piper))
+        make_all(root, todo, _render, progress, lambda: found(list(speaking), voices))
         _write_manifest(root / "manifest.csv", plan)
     except OSError as error:
         raise SynthesisError(f"{root}: cannot be written ({error}); free some space or choose another folder") from None

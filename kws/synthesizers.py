@@ -1,6 +1,6 @@
-"""Speech synthesizers, used where they are installed: eSpeak NG, flite, festival, and Piper by its command line.
+"""Speech synthesizers, used where they are installed: eSpeak NG, flite, festival, and the neural Kokoro and Piper.
 
-    for name, synthesizer in found(piper=Path("piper-voices")).items():
+    for name, synthesizer in found(voices=Path("voices")).items():
         speakers = synthesizer.speakers("en")                   # {speaker: voices}
     samples, rate_hz = Flite().say("computer", "flite:slt@106")
 
@@ -9,6 +9,7 @@ formants are scaled (the length of the vocal tract) by playing faster or slower 
 higher. `flite:slt@106` scales them by 1.06.
 """
 
+import importlib.util
 import io
 import json
 import os
@@ -204,16 +205,22 @@ class Piper:
 
     name, title = "piper", "Piper"
     hint = "pip install piper-tts, fetch voices into a folder and name it"
+    files = ("*.onnx.json",)
     close = Flite.close
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @staticmethod
+    def installed() -> bool:
+        return shutil.which("piper") is not None
+
     def speakers(self, language: str) -> dict[str, list[str]]:
         """{speaker: voices} of a language."""
         found: dict[str, list[str]] = {}
-        for model in sorted(self.folder.glob("*.onnx")):
-            code, count = _piper_config(model)
+        for config in sorted(self.folder.glob(*self.files)):
+            model = config.with_suffix("")
+            code, count = _piper_config(config)
             if code != language.lower() and not code.startswith(language.lower() + "-"):
                 continue
             if count < MANY_SPEAKERS:
@@ -235,32 +242,96 @@ class Piper:
             return v.played(_sound(out, what, "piper"))
 
 
-Synthesizer = Espeak | Flite | Festival | Piper
-KINDS: dict[str, type[Synthesizer]] = {kind.name: kind for kind in (Espeak, Flite, Festival, Piper)}
+class Kokoro:
+    """Kokoro (hexgrad, 2025; Apache-2.0) by the package kokoro-onnx: the model `kokoro*.onnx` and its voices `voices*.bin`.
+
+    Its fifty voices sound like people, and each speaks English besides its own language. Equal requests give equal samples.
+    """
+
+    name, title = "kokoro", "Kokoro"
+    hint = "pip install kokoro-onnx, fetch kokoro-v1.0.onnx and voices-v1.0.bin of its releases into a folder and name it"
+    files = ("kokoro*.onnx", "voices*.bin")
+    SPEEDS = (0.5, 2.0)
+    # By the first letter of a voice: eSpeak's name of the language, whose phonemes Kokoro reads.
+    _LANGUAGES = {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi", "i": "it", "p": "pt-br"}
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._model = folder, None
+
+    @staticmethod
+    def installed() -> bool:
+        return importlib.util.find_spec("kokoro_onnx") is not None
+
+    def speakers(self, language: str) -> dict[str, list[str]]:
+        """{speaker: voices} of a language."""
+        wanted = language.lower()
+        spoken = {name: self._LANGUAGES.get(name[0], "") for name in self._open().voices}
+        fits = [name for name, own in spoken.items() if _is_english(wanted) or own and (own + "-").startswith(wanted + "-")]
+        return _warped(self.name, sorted(fits))
+
+    def say(self, phrase: str, voice: str, rate_wpm: int = USUAL_WPM, pitch: int = 50, pitch_range: int = 50):
+        """Samples (sample,) float32 and their rate, as all synthesizers here; pitch is the speaker's own."""
+        model = self._open()
+        v = Voice.parse(voice, model.voices)
+        speed = min(max(1 / v.stretch(rate_wpm), self.SPEEDS[0]), self.SPEEDS[1])
+        try:
+            return v.played(model.create(_plain(phrase), v.name, speed, self._LANGUAGES.get(v.name[0], "en-us")))
+        except Exception as error:  # of three libraries, onnxruntime among them, each with errors of its own
+            raise SynthesisError(f"phrase '{phrase}', voice '{voice}': Kokoro cannot say it ({error!r:.200})") from None
+
+    def _open(self):
+        if self._model is None:
+            import onnxruntime
+            from kokoro_onnx import Kokoro as Model
+
+            network, voices = (next(iter(sorted(self.folder.glob(pattern)))) for pattern in self.files)
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = 1  # several clips are made at a time
+            options.log_severity_level = 3
+            try:
+                self._model = Model.from_session(onnxruntime.InferenceSession(str(network), options), str(voices))
+            except Exception as error:
+                raise SynthesisError(f"{self.folder}: Kokoro cannot be read ({error!r:.200}); fetch it again") from None
+        return self._model
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._model = None
 
 
-def found(names: Sequence[str] = (), piper: str | os.PathLike[str] | None = None) -> dict[str, Synthesizer]:
-    """Those of `names` (none: all that are installed, Piper where there is a folder of its voices), by name.
+Synthesizer = Espeak | Flite | Festival | Kokoro | Piper
+NEURAL: tuple[type[Kokoro] | type[Piper], ...] = (Kokoro, Piper)
+KINDS: dict[str, type[Synthesizer]] = {kind.name: kind for kind in (Espeak, Flite, Festival, *NEURAL)}
+
+
+def found(names: Sequence[str] = (), voices: str | os.PathLike[str] | None = None) -> dict[str, Synthesizer]:
+    """Those of `names` (none: all that are installed, the neural ones where a folder holds `voices` of theirs), by name.
 
     Raises SynthesisError where one that is named is not there, saying how to install it.
     """
     for name in names:
         if name not in KINDS:
             raise SynthesisError(f"no synthesizer '{name}'; choose from {', '.join(KINDS)}")
-        if missing := _missing(name, piper):
+    if voices is not None and not any(_has_files(kind, voices) for kind in NEURAL):
+        shapes = " or ".join(f"{' and '.join(kind.files)} ({kind.title})" for kind in NEURAL)
+        raise SynthesisError(f"{voices}: no voices in it; give a folder of {shapes}")
+    for name in names or [kind.name for kind in NEURAL if _has_files(kind, voices)]:
+        if missing := _missing(name, voices):
             raise SynthesisError(missing)
-    if piper is not None and (missing := _missing(Piper.name, piper)):
-        raise SynthesisError(missing)
-    chosen = names or [name for name in KINDS if not _missing(name, piper)]
-    return {name: Piper(Path(piper)) if name == Piper.name else KINDS[name]() for name in KINDS if name in chosen}
+    chosen = names or [name for name in KINDS if not _missing(name, voices)]
+    return {name: kind(Path(voices)) if kind in NEURAL else kind() for name, kind in KINDS.items() if name in chosen}
 
 
-def hints(piper: str | os.PathLike[str] | None = None) -> list[str]:
+def hints(voices: str | os.PathLike[str] | None = None) -> list[str]:
     """How to get each synthesizer that is not there: more voices, fewer mistakes."""
-    return [f"{kind.title}: {kind.hint}" for name, kind in KINDS.items() if _missing(name, piper)]
+    return [f"{kind.title}: {kind.hint}" for name, kind in KINDS.items() if _missing(name, voices)]
 
 
-def _missing(name: str, piper: str | os.PathLike[str] | None) -> str:
+def _has_files(kind: type[Kokoro] | type[Piper], voices: str | os.PathLike[str] | None) -> bool:
+    return voices is not None and all(any(Path(voices).glob(pattern)) for pattern in kind.files)
+
+
+def _missing(name: str, voices: str | os.PathLike[str] | None) -> str:
     """Why a synthesizer cannot be used, or nothing."""
     kind = KINDS[name]
     if name == Espeak.name:
@@ -268,10 +339,10 @@ def _missing(name: str, piper: str | os.PathLike[str] | None) -> str:
             find()
         except SynthesisError as error:
             return str(error)
-    elif not shutil.which(name):
+    elif not (kind.installed() if kind in NEURAL else shutil.which(name)):
         return f"{kind.title} is not installed: {kind.hint}"
-    elif name == Piper.name and (piper is None or not any(Path(piper).glob("*.onnx"))):
-        return f"{piper or 'Piper'}: no Piper voices; give a folder of MODEL.onnx with MODEL.onnx.json beside each"
+    elif kind in NEURAL and not _has_files(kind, voices):
+        return f"{voices or kind.title}: no voices of {kind.title}; give a folder of {' and '.join(kind.files)}"
     return ""
 
 
@@ -330,9 +401,8 @@ def _plain(phrase: str) -> str:
     return re.sub(r"[\s\x00-\x1f\x7f]+", " ", phrase).strip().lstrip("-")
 
 
-def _piper_config(model: Path) -> tuple[str, int]:
+def _piper_config(path: Path) -> tuple[str, int]:
     """Language code, such as en-us, and number of speakers of a Piper voice."""
-    path = model.with_name(model.name + ".json")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         code = config.get("language", {}).get("code") or config["espeak"]["voice"]

@@ -88,7 +88,7 @@ class Sources:
     count: int = 800  # utterances of each phrase
     language: str = "en"
     synthesizers: Sequence[str] = ()
-    piper: str | os.PathLike[str] | None = None
+    voices: str | os.PathLike[str] | None = None
     data_dir: str | os.PathLike[str] | None = None  # people who say the phrase, and other words
     negatives: Sequence[str | os.PathLike[str]] = ()
     noise_dir: str | os.PathLike[str] | None = None
@@ -128,7 +128,7 @@ def train_wake_words(
     config.check()
     check_exportable(config, len(labels) + 1)
     initial = begin_from(start, config, [*labels, UNKNOWN]) if start else None
-    speech = speak_phrases(phrases, sources.count, config.seed, sources.language, sources.synthesizers, sources.piper)
+    speech = speak_phrases(phrases, sources.count, config.seed, sources.language, sources.synthesizers, sources.voices)
     recordings = recorded_pieces(sources.data_dir, labels) if sources.data_dir else []
     ambient = [clip for folder in sources.negatives for clip in ambient_clips(folder, labels)]
     noises = {split: noise_bank(sources.noise_dir, split) if sources.noise_dir else [] for split in ("train", "val")}

@@ -15,7 +15,7 @@ def train_phrases(
     from kws.wake import train_wake_words
 
     if not sources.synthesizers:
-        for hint in hints(sources.piper):
+        for hint in hints(sources.voices):
             note(f"more voices: {hint}")
     result = train_wake_words(phrases, out, config, sources, per_day, start, teacher)
     report = write_report(out, result.data, config.seconds)

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import kws.synthesizers
 from kws.data import load_folder
 from kws.espeak import SynthesisError
 from kws.synthesize import synthesize, synthesize_dataset
-from kws.synthesizers import Espeak, Festival, Flite, Piper, Voice, found, hints
+from kws.synthesizers import Espeak, Festival, Flite, Kokoro, Piper, Voice, found, hints
 
 needs_flite = pytest.mark.skipif("flite" in kws.synthesizers._missing("flite", None), reason=Flite.hint)
 needs_festival = pytest.mark.skipif("estival" in kws.synthesizers._missing("festival", None), reason=Festival.hint)
@@ -99,15 +100,64 @@ def test_piper_speaks_with_every_speaker_of_a_model(piper):
         synthesize("crash", "piper:en_US-many-low#0@100", synthesizer=speaking)
 
 
+class FakeModel:
+    """Stands in for the package: a tone of 200 Hz, a fifth of a second for each letter, and notes what it was asked for."""
+
+    def __init__(self, session, voices):
+        self.voices, self.asked = np.load(voices), []
+
+    @classmethod
+    def from_session(cls, session, voices):
+        return cls(session, voices)
+
+    def create(self, phrase, voice, speed, language):
+        self.asked.append((phrase, voice, round(speed, 2), language))
+        if phrase == "?1":
+            raise RuntimeError("no phonemes")
+        return np.sin(2 * np.pi * 200 * np.arange(int(4800 * len(phrase) / speed)) / 24000).astype(np.float32), 24000
+
+
+@pytest.fixture
+def kokoro(tmp_path, monkeypatch):
+    (tmp_path / "kokoro-v1.0.onnx").write_bytes(b"")
+    with (tmp_path / "voices-v1.0.bin").open("wb") as file:
+        np.savez(file, **{name: np.zeros((2, 1, 4), np.float32) for name in ("af_heart", "bm_lewis", "ff_siwis", "jf_alpha")})
+    runtime = types.SimpleNamespace(SessionOptions=types.SimpleNamespace, InferenceSession=lambda path, options: path)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    monkeypatch.setitem(sys.modules, "kokoro_onnx", types.SimpleNamespace(Kokoro=FakeModel))
+    return tmp_path
+
+
+def test_kokoro_speaks_english_with_all_voices_and_other_languages_with_their_own(kokoro, monkeypatch):
+    monkeypatch.setattr("kws.synthesizers.importlib.util.find_spec", lambda name: name)
+    speaking = found(["kokoro"], kokoro)["kokoro"]
+    assert len(speaking.speakers("en")) == 20 and len(speaking.speakers("fr")) == 5 and speaking.speakers("de") == {}
+    say = lambda *a: synthesize(*a, synthesizer=speaking)  # noqa: E731
+    assert peak_hz(say("0123456789", "kokoro:af_heart@112", 165)) == pytest.approx(224, abs=3)
+    assert len(say("0123456789", "kokoro:af_heart@112", 165)) == pytest.approx(32000, rel=0.02)  # other formants, the same pace
+    say("oui", "kokoro:ff_siwis@100", 165), say("lift", "kokoro:bm_lewis@100", 450)
+    assert speaking._model.asked[-2:] == [("oui", "ff_siwis", 1.0, "fr-fr"), ("lift", "bm_lewis", 2.0, "en-gb")]
+    with pytest.raises(SynthesisError, match="'kokoro:af_heart@100': Kokoro cannot say it .*no phonemes"):
+        say("?1", "kokoro:af_heart@100")
+    with pytest.raises(SynthesisError, match="kokoro has af_heart, bm_lewis"):
+        say("on", "kokoro:nobody@100")
+
+
+def test_a_damaged_kokoro_is_named(kokoro):
+    (kokoro / "voices-v1.0.bin").write_bytes(b"no voices")
+    with pytest.raises(SynthesisError, match="Kokoro cannot be read"):
+        Kokoro(kokoro).speakers("en")
+
+
 def test_a_data_set_is_spoken_by_several_and_says_by_whom(piper, tmp_path):
-    arguments = {"clips_per_label": 30, "unknown_words": [], "silence": False, "progress": False, "piper": piper}
+    arguments = {"clips_per_label": 30, "unknown_words": [], "silence": False, "progress": False, "voices": piper}
     both = synthesize_dataset(tmp_path / "both", ["on"], synthesizers=["espeak", "piper"], **arguments)
     rows = list(csv.DictReader((both / "manifest.csv").open()))
     assert {row["source"] for row in rows} == {"eSpeak NG", "Piper"}
     assert all(row["voice"].startswith("piper:") == (row["source"] == "Piper") for row in rows)
     of_split = {s: {row["speaker"] for row in rows if row["split"] == s} for s in ("train", "val", "test")}
     assert sum(map(len, of_split.values())) == len(set.union(*of_split.values()))
-    alone = synthesize_dataset(tmp_path / "alone", ["on"], synthesizers=["espeak"], **arguments | {"piper": None})
+    alone = synthesize_dataset(tmp_path / "alone", ["on"], synthesizers=["espeak"], **arguments | {"voices": None})
     spoken = {row["path"] for row in rows if row["source"] == "eSpeak NG"}
     assert spoken and spoken <= {str(path.relative_to(alone)) for path in alone.rglob("*.wav")}
     assert load_folder(both, ["on", "off"], allow_missing=True).labels == ["on", "off"]
@@ -115,16 +165,22 @@ def test_a_data_set_is_spoken_by_several_and_says_by_whom(piper, tmp_path):
 
 def test_what_is_not_there_is_said_with_the_way_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr("kws.synthesizers.shutil.which", lambda name: None)
-    assert list(found()) == ["espeak"] and [hint.partition(":")[0] for hint in hints()] == ["flite", "Festival", "Piper"]
+    monkeypatch.setattr("kws.synthesizers.importlib.util.find_spec", lambda name: None)
+    missing = ["flite", "Festival", "Kokoro", "Piper"]
+    assert list(found()) == ["espeak"] and [hint.partition(":")[0] for hint in hints()] == missing
     with pytest.raises(SynthesisError, match="not installed: apt install flite"):
         found(["flite"])
     with pytest.raises(SynthesisError, match="no synthesizer 'siri'; choose from espeak, flite"):
         found(["siri"])
+    with pytest.raises(SynthesisError, match=r"no voices in it; give a folder of kokoro\*.onnx and .* \(Kokoro\) or"):
+        found(voices=tmp_path)
+    (tmp_path / "x.onnx.json").write_text("{}")
     with pytest.raises(SynthesisError, match="Piper is not installed"):
-        found(piper=tmp_path)
-    monkeypatch.setattr("kws.synthesizers.shutil.which", lambda name: name)
-    with pytest.raises(SynthesisError, match="no Piper voices"):
-        found(piper=tmp_path)
+        found(voices=tmp_path)
+    assert list(found(["espeak"], tmp_path)) == ["espeak"]  # what nobody asked for need not be there
+    monkeypatch.setattr("kws.synthesizers.importlib.util.find_spec", lambda name: name)
+    with pytest.raises(SynthesisError, match="no voices of Kokoro"):
+        found(["kokoro"], tmp_path)
 
 
 @pytest.mark.parametrize("voice", ["slt", "flite:slt", "flite:slt@1000", "flite:../x@100", "flite:a b@100"])
@@ -143,7 +199,7 @@ def test_a_damaged_piper_voice_is_named(tmp_path):
 
 def test_a_synthesizer_without_the_language_leaves_it_to_the_others(piper):
     with pytest.raises(SynthesisError, match="none of piper speaks language 'fr'"):
-        synthesize_dataset(piper / "out", ["oui"], 3, language="fr", synthesizers=["piper"], piper=piper)
+        synthesize_dataset(piper / "out", ["oui"], 3, language="fr", synthesizers=["piper"], voices=piper)
     espeak = Espeak()
     assert espeak.speakers("fr")
     espeak.close()
