@@ -184,7 +184,7 @@ def _measure_word(streams: Sequence[Stream], index: int, label: str, labels: int
     others = [stream for stream in streams if stream.label != word]
     hits = sorted(firing_margin(stream, index) for stream in own)
     alarms = [
-        Alarm(margin, str(stream.path), round(stream.start_s + frame / second - LEAD_S, 2))
+        Alarm(margin, str(stream.path), round(max(0.0, stream.start_s + frame / second - LEAD_S), 2))
         for stream in others
         for margin, frame in _peaks(stream, index, refractory)
     ]

@@ -77,9 +77,9 @@ def write_report(run_dir: str | Path, dataset: Dataset, seconds: float) -> Path:
         raise DataError(
             f"{dataset.root}: its labels are {listing(dataset.labels)}; {run_dir / MODEL} has {listing(model.labels)}"
         )
-    detection, mining = read_detection(run_dir)
+    detection, mining, alarms = read_detection(run_dir)
     counts = {chip: count_instructions(run_dir / MODEL, chip) for chip in BOARDS}
-    found = Findings({}, [], counts, detection, mining, read_alarms(run_dir))
+    found = Findings({}, [], counts, detection, mining, alarms)
     for split in ("val", "test"):
         if any(clip.split == split for clip in dataset.all_clips):  # a data set without one is reported without one
             found.networks[split], found.errors = evaluate_split(run_dir, model, dataset, split, seconds)
@@ -120,14 +120,15 @@ def count_instructions(model: Path, chip: str) -> dict | str:
         return f"signwave bench gave no answer ({error})"
 
 
-def read_detection(run_dir: Path) -> tuple[dict[str, tuple[float, list[Detection]]], list[dict]]:
-    """detection.json as {split: (hours, words)} and the rounds of mining; what has no hours or no recordings is left out.
+def read_detection(run_dir: Path) -> tuple[dict[str, tuple[float, list[Detection]]], list[dict], list[Alarm]]:
+    """detection.json as {split: (hours, words)}, the rounds of mining, and what came nearest to each word on the last split.
 
-    Both are empty where there is no such file. Raises DataError where it is damaged.
+    What has no hours or no recordings is left out. All are empty where there is no such file. Raises DataError where it is
+    damaged, AudioError.
     """
     path = run_dir / DETECTION
     if not path.exists():
-        return {}, []
+        return {}, [], []
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         splits = {}
@@ -139,29 +140,21 @@ def read_detection(run_dir: Path) -> tuple[dict[str, tuple[float, list[Detection
         rounds = [
             {k: None if row[k] is None else float(row[k]) for k in MINING} for row in told.get("mining", []) if "round" in row
         ]
-        return splits, rounds
+        last = next((told[split]["words"] for split in reversed(SPLITS) if split in told), {})
+        return splits, rounds, [alarm for word, w in last.items() for alarm in _alarms(word, w)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({type(error).__name__}: {error}): evaluate the run again") from None
 
 
-def read_alarms(run_dir: Path) -> list[Alarm]:
-    """What detection.json says came nearest to each word on the last split, with its sound; files that are gone are left out.
-
-    To be called once read_detection has found the file whole.
-    """
-    path, found = run_dir / DETECTION, []
-    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    split = next((split for split in reversed(SPLITS) if split in told), "")
-    try:
-        for word, w in told[split]["words"].items() if split else ():
-            for alarm in w.get("alarms", [])[:WORST]:
-                sound, at_s, margin = Path(alarm["path"]), float(alarm["at_s"]), int(alarm["margin"])
-                if sound.is_file():
-                    start = max(0.0, at_s - ALARM_SECONDS)
-                    samples = read_audio(sound, RATE_HZ, start, at_s - start)
-                    found.append(Alarm(word, samples, sound, at_s, margin, margin >= w.get("threshold", math.inf)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}): evaluate the run again") from None
+def _alarms(word: str, w: dict) -> list[Alarm]:
+    """With their sound; files that are gone are left out."""
+    found = []
+    for alarm in w.get("alarms", [])[:WORST]:
+        sound, at_s, margin = Path(alarm["path"]), float(alarm["at_s"]), int(alarm["margin"])
+        if sound.is_file():
+            start = max(0.0, at_s - ALARM_SECONDS)
+            samples = read_audio(sound, RATE_HZ, start, max(0.5, at_s - start))  # it may wake as the file begins
+            found.append(Alarm(word, samples, sound, at_s, margin, margin >= w.get("threshold", math.inf)))
     return found
 
 

@@ -356,9 +356,7 @@ def train(
         config = replace(config, float_epochs=0)
     config.check()
     check_exportable(config, len(dataset.labels))
-    initial = begin_from(start, config, dataset.labels) if start else None
-    if start:
-        keep_twin(Path(start), dataset.labels, run_dir)
+    initial = begin_from(start, config, dataset.labels, run_dir) if start else None
     data = Data.prepare(dataset, config, noise_dir)
     tutor = hired(teacher, data, run_dir, config) if taught and config.distill > 0 else None
     fitted, model = fit_student(data, run_dir, config, tutor, initial, name)
@@ -411,11 +409,17 @@ def fit_student(
     return fitted, export_run(run_dir, run_dir / MODEL)[0]
 
 
-def begin_from(start: str | os.PathLike[str], config: TrainConfig, labels: Sequence[str]) -> dict[str, Tensor]:
+def begin_from(
+    start: str | os.PathLike[str], config: TrainConfig, labels: Sequence[str], run_dir: Path
+) -> dict[str, Tensor]:
     """Weights of a finished run to begin with: all of its body, and of its head what belongs to labels that both have.
 
+    Where the labels are the same, the other run's float twin goes to `run_dir`: teacher of the binary stages, and yardstick.
     Raises TrainingError, or ConfigError where its network has another shape.
     """
+    start = Path(start)
+    if start.resolve() == run_dir.resolve():
+        raise ConfigError(f"{run_dir} cannot begin from itself: give another folder to write to")
     learned, recipe = load_run(start)
     torch.manual_seed(config.seed)
     net = KwsNet(config.model, len(labels))
@@ -431,17 +435,11 @@ def begin_from(start: str | os.PathLike[str], config: TrainConfig, labels: Seque
             raise ConfigError(f"{start} holds a network of another shape ({name}): begin from one of the same preset")
     if learned.config.blocks != config.model.blocks:
         raise ConfigError(f"{start} has {learned.config.blocks} blocks, this one {config.model.blocks}: use the same preset")
-    return state
-
-
-def keep_twin(start: Path, labels: Sequence[str], run_dir: Path) -> None:
-    """A run that begins from another's float stage has the same float twin: teacher of its binary stages, and its yardstick."""
-    if start.resolve() == run_dir.resolve():
-        raise ConfigError(f"{run_dir} cannot begin from itself: give another folder to write to")
     twin = start / "float.safetensors"
-    if twin.exists() and load_run(start)[1]["labels"] == list(labels):
+    if twin.exists() and recipe["labels"] == list(labels):
         run_dir.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(twin, run_dir / twin.name)
+    return state
 
 
 def load_run(run_dir: str | Path, stage: str = "model") -> tuple[KwsNet, dict]:

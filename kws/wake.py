@@ -127,7 +127,7 @@ def train_wake_words(
         config = replace(config, float_epochs=0, activation_epochs=0)
     config.check()
     check_exportable(config, len(labels) + 1)
-    initial = begin_from(start, config, [*labels, UNKNOWN]) if start else None
+    initial = begin_from(start, config, [*labels, UNKNOWN], run_dir) if start else None
     speech = speak_phrases(phrases, sources.count, config.seed, sources.language, sources.synthesizers, sources.voices)
     recordings = recorded_pieces(sources.data_dir, labels) if sources.data_dir else []
     ambient = [clip for folder in sources.negatives for clip in ambient_clips(folder, labels)]

@@ -206,7 +206,7 @@ def test_a_wake_word_has_its_curve_and_its_point(finished, tones):
     path = finished / "detection.json"
     try:
         path.write_text(json.dumps(detection_of()))
-        splits, mining = report.read_detection(finished)
+        splits, mining, _ = report.read_detection(finished)
         [(split, (hours, [word]))] = splits.items()
         assert (split, hours, word.point, word.threshold) == ("test", 0.5, (2.0, 5.0), 812)
         assert word.rate_interval == rate_interval(1, 0.5) and word.miss_interval == wilson_interval(2, 40)
@@ -231,17 +231,17 @@ def test_a_wake_word_has_its_curve_and_its_point(finished, tones):
 
 def test_what_woke_it_wrongly_can_be_heard(finished, tones):
     path, clip = finished / "detection.json", load_folder(tones).all_clips[0].path
-    alarms = [{"path": str(clip), "at_s": 0.7, "margin": 900}, {"path": str(clip), "at_s": 0.3, "margin": 5},
+    alarms = [{"path": str(clip), "at_s": 0.7, "margin": 900}, {"path": str(clip), "at_s": 0.0, "margin": 5},
               {"path": "gone.wav", "at_s": 0.3, "margin": 5}]  # fmt: skip
     try:
         path.write_text(json.dumps(detection_of(alarms=alarms)))
-        found = report.read_alarms(finished)
-        assert [(a.word, a.woke, len(a.samples)) for a in found] == [(HOSTILE, True, 11200), (HOSTILE, False, 4800)]
+        _, _, found = report.read_detection(finished)
+        assert [(a.word, a.woke, len(a.samples)) for a in found] == [(HOSTILE, True, 11200), (HOSTILE, False, 8000)]
         html = Page.of(report.sections.alarms(found, "test"))
         assert len(html.all("audio")) == 2 and "woke" in html.text and HOSTILE in html.text
         path.write_text(json.dumps(detection_of(alarms=[{"path": str(clip)}])))
         with pytest.raises(DataError, match="detection.json is damaged"):
-            report.read_alarms(finished)
+            report.read_detection(finished)
     finally:
         path.unlink()
 

@@ -231,15 +231,15 @@ def test_mining_takes_the_sound_before_what_fired(run, tmp_path):
 def test_a_run_can_begin_from_another_of_the_same_shape(run, tmp_path):
     result, _, config = run
     folder = result.model_path.parent
-    state = begin_from(folder, config, ["jarvis", "hey computer", UNKNOWN])
+    state = begin_from(folder, config, ["jarvis", "hey computer", UNKNOWN], tmp_path / "next")
     learned = load_run(folder)[0].state_dict()
     assert torch.equal(state["blocks.1.conv.weight"], learned["blocks.1.conv.weight"])
     assert torch.equal(state["head.weight"][1:], learned["head.weight"]) and state["head.weight"].shape[0] == 3
     for change, message in (("model.channels=64", "stem"), ("model.blocks=2", "blocks")):
         with pytest.raises(ConfigError, match=message):
-            begin_from(folder, load_preset("wake-s", [*SMALL, change]), [UNKNOWN])
+            begin_from(folder, load_preset("wake-s", [*SMALL, change]), [UNKNOWN], tmp_path / "next")
     with pytest.raises(TrainingError, match="no finished training"):
-        begin_from(tmp_path, config, [UNKNOWN])
+        begin_from(tmp_path, config, [UNKNOWN], tmp_path / "next")
 
 
 def test_eval_hears_whole_recordings_and_says_what_was_missed(run, tmp_path, capsys):
