@@ -7,7 +7,7 @@ import typer
 
 from export.console import show, table
 from export.format import Model, read
-from export.graph import Classes1b, Conv1b, ConvI4, DenseI8, Operation, state_size
+from export.graph import Conv1b, ConvI4, DenseI4, DenseI8, Operation, state_size
 from export.text import FAMILIES
 
 
@@ -24,7 +24,7 @@ def inspect(
 def macs(op: Operation) -> tuple[int, int]:
     """Multiply-accumulates of one frame: (binary, int8). Rows that a text adds up are none."""
     count = op.cin * op.cout * op.taps
-    return (count if isinstance(op, (Conv1b, Classes1b)) else 0, count if isinstance(op, (ConvI4, DenseI8)) else 0)
+    return (count if isinstance(op, Conv1b) else 0, count if isinstance(op, (ConvI4, DenseI8, DenseI4)) else 0)
 
 
 def describe(model: Model, file_bytes: int) -> dict:

@@ -1,7 +1,7 @@
 """The integer graph: a chain of typed operations on packed bits and small integers (FORMAT.md, section 3).
 
 ops = [ConvI4(...), Conv1b(...), DenseI8(...), SumWindow(...)]      # sound
-ops = [Bag1b(...), Classes1b(...)]                                  # typed text
+ops = [Bag1b(...), DenseI4(...)]                                    # typed text
 section = encode_graph(ops); assert decode_graph(section) == ops
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 MAX_OPS, MAX_CHANNELS, MAX_TAPS, MAX_DILATION, MAX_SPAN = 64, 512, 64, 64, 256
 MAX_INPUTS, MAX_WINDOW, MAX_SHIFT, MAX_BIAS, MAX_STATE = 4096, 256, 24, 1 << 30, 65536
-MAX_ENTRIES, MAX_THRESHOLDS, MAX_HITS = 16384, 4, 512
+MAX_ENTRIES, MAX_HITS = 16384, 512
 _HEADER = struct.Struct("<HHIHHHHBBH")
 
 
@@ -147,7 +147,7 @@ class SumWindow(Operation):
 class Bag1b(Operation):
     """Sum of the binary rows of a text's features, each doubled `gain` times: row numbers -> i16[cout]. cin rows.
 
-    gain (cin / 4,) u8 as `pack_gains` makes it; weight (cin, block) u32 as `pack_outputs` makes it.
+    gain (cin / 4,) u8 as `pack_gains` makes it; weight (cin, cout / 16) u16 as `pack_bits` makes it.
     """
 
     gain: np.ndarray = None
@@ -157,47 +157,47 @@ class Bag1b(Operation):
     state_bytes = 0
 
     def arrays(self):
-        return [("gain", "u1", ((self.cin + 3) // 4,)), ("weight", "<u4", (self.cin, (self.cout + 31) // 32))]
+        return [("gain", "u1", ((self.cin + 3) // 4,)), ("weight", "<u2", (self.cin, (self.cout + 15) // 16))]
 
 
 @dataclass(eq=False)
-class Classes1b(Operation):
-    """`taps` thresholds a channel, then a binary dense layer over all of their bits: i16[cin] -> i32[cout].
+class DenseI4(Operation):
+    """Dense layer with 4-bit weights behind a clamped ReLU, the class rows of text: i16[cin] -> i32[cout].
 
-    threshold (taps, cin); weight (cout, taps, word) u32 as `pack_bits` makes it.
+    weight (block, 1, quad, 8) u16 as `pack_i4` makes it.
     """
 
-    threshold: np.ndarray = None
     mult: np.ndarray = None
     bias: np.ndarray = None
+    out_bias: np.ndarray = None
     weight: np.ndarray = None
 
-    opcode, reads, gives, name = 6, "i16", "i32", "classes_1b"
+    opcode, reads, gives, name = 7, "i16", "i32", "dense_i4"
     state_bytes = 0
 
     def arrays(self):
-        return [("threshold", "<i2", (self.taps, self.cin)), ("mult", "<i2", (self.cout,)), ("bias", "<i2", (self.cout,)),
-                ("weight", "<u4", (self.cout, self.taps, (self.cin + 31) // 32))]  # fmt: skip
+        return [("mult", "<i2", (self.cin,)), ("bias", "<i4", (self.cin,)), ("out_bias", "<i4", (self.cout,)),
+                ("weight", "<u2", ((self.cout + 7) // 8, 1, self.cin // 4, 8))]  # fmt: skip
 
 
-OPERATIONS = {op.opcode: op for op in (ConvI4, Conv1b, DenseI8, SumWindow, Bag1b, Classes1b)}
+OPERATIONS = {op.opcode: op for op in (ConvI4, Conv1b, DenseI8, SumWindow, Bag1b, DenseI4)}
 
 
 def _padded(n: int) -> int:
     return (n + 3) & ~3
 
 
-def pack_bits(bits: np.ndarray) -> np.ndarray:
-    """Pack the last axis of zeros and ones into u32 words, least significant bit first, padded with zeros."""
+def pack_bits(bits: np.ndarray, word: str = "<u4") -> np.ndarray:
+    """Pack the last axis of zeros and ones into words, least significant bit first, padded with zeros."""
     bits = np.asarray(bits, bool)
-    pad = -bits.shape[-1] % 32
+    pad = -bits.shape[-1] % (8 * np.dtype(word).itemsize)
     bits = np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, pad)])
-    return np.ascontiguousarray(np.packbits(bits, axis=-1, bitorder="little")).view("<u4")
+    return np.ascontiguousarray(np.packbits(bits, axis=-1, bitorder="little")).view(word)
 
 
 def unpack_bits(words: np.ndarray, n: int) -> np.ndarray:
     """The inverse of `pack_bits`: the first n bits of the last axis as int8 0 or 1."""
-    bits = np.unpackbits(np.ascontiguousarray(words, "<u4").view(np.uint8), axis=-1, bitorder="little")
+    bits = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=-1, bitorder="little")
     return bits[..., :n].astype(np.int8)
 
 
@@ -322,20 +322,16 @@ def check_graph(ops: list[Operation]) -> None:
 
 
 def _check_text(ops: list[Operation]) -> None:
-    """Graphs of typed text are bag_1b, dense conv_1b in any number, classes_1b; no others have the first and the last."""
+    """Graphs of typed text are bag_1b and dense_i4; no others have either."""
     kinds = [type(op) for op in ops]
-    if not {Bag1b, Classes1b} & set(kinds):
-        return
-    middle = ops[1:-1]
-    dense = all(type(op) is Conv1b and op.taps * op.dilation == 1 for op in middle)
-    if kinds[0] is not Bag1b or kinds[-1] is not Classes1b or not dense:
-        raise FormatError("graph: bag_1b comes first and classes_1b last, with conv_1b of one tap alone between them")
+    if {Bag1b, DenseI4} & set(kinds) and kinds != [Bag1b, DenseI4]:
+        raise FormatError("graph: bag_1b and dense_i4 belong together, without others")
 
 
 def _check_shape(op: Operation, where: str) -> None:
     limits = [("cin", 1, MAX_ENTRIES if isinstance(op, Bag1b) else MAX_CHANNELS), ("cout", 1, MAX_CHANNELS),
-              ("dilation", 1, 1 if isinstance(op, (Bag1b, Classes1b)) else MAX_DILATION),
-              ("taps", 1, {SumWindow: MAX_WINDOW, Bag1b: 1, Classes1b: MAX_THRESHOLDS}.get(type(op), MAX_TAPS)),
+              ("dilation", 1, 1 if isinstance(op, (Bag1b, DenseI4)) else MAX_DILATION),
+              ("taps", 1, {SumWindow: MAX_WINDOW, Bag1b: 1, DenseI4: 1}.get(type(op), MAX_TAPS)),
               ("span", 1, MAX_SPAN), ("shift_a", 0, 0 if isinstance(op, (SumWindow, Bag1b)) else MAX_SHIFT),
               ("shift_b", 0, MAX_SHIFT if isinstance(op, (ConvI4, DenseI8)) else 0)]  # fmt: skip
     for name, low, high in limits:
@@ -345,7 +341,7 @@ def _check_shape(op: Operation, where: str) -> None:
         raise FormatError(f"{where}: {op.taps} taps x {op.cin} channels are more than {MAX_INPUTS} inputs")
     if op.shortcut and not (isinstance(op, Conv1b) and op.cin == op.cout):
         raise FormatError(f"{where}: a shortcut needs conv_1b with as many inputs as outputs")
-    if isinstance(op, (ConvI4, DenseI8)) and op.cin % 4:
+    if isinstance(op, (ConvI4, DenseI8, DenseI4)) and op.cin % 4:
         raise FormatError(f"{where}: {op.cin} input channels are not a multiple of 4")
     if isinstance(op, DenseI8) and (op.taps, op.dilation) != (1, 1):
         raise FormatError(f"{where}: a dense layer has one tap and dilation 1")
@@ -366,14 +362,13 @@ def _check_values(op: Operation, where: str) -> None:
     if isinstance(op, Conv1b):
         if unpack_bits(op.flip, 32 * op.words)[op.cin :].any() or _beyond(op, unpack_outputs, op.cout):
             raise FormatError(f"{where}: padding bits in flip or weights are not zero")
-    if isinstance(op, Bag1b) and (int(op.gain[-1]) >> 2 * ((op.cin - 1) % 4 + 1) or _beyond(op, unpack_outputs, op.cout)):
+    if isinstance(op, Bag1b) and (int(op.gain[-1]) >> 2 * ((op.cin - 1) % 4 + 1) or _beyond(op, unpack_bits, op.cout)):
         raise FormatError(f"{where}: padding bits in gains or weights are not zero")
-    if isinstance(op, Classes1b) and _beyond(op, unpack_bits, op.cin):
-        raise FormatError(f"{where}: padding bits in the weights are not zero")
-    if isinstance(op, ConvI4) and op.cout % 8 and np.any(op.weight[-1, ..., op.cout % 8 :]):
+    if isinstance(op, (ConvI4, DenseI4)) and op.cout % 8 and np.any(op.weight[-1, ..., op.cout % 8 :]):
         raise FormatError(f"{where}: padding in the weights is not zero")
 
 
 def _beyond(op: Operation, unpack: Callable, n: int) -> bool:
     """Whether a bit behind the first n of the weights' last words is set."""
-    return bool(unpack(op.weight[..., -1:], 32)[..., (n - 1) % 32 + 1 :].any())
+    bits = 8 * op.weight.itemsize
+    return bool(unpack(op.weight[..., -1:], bits)[..., (n - 1) % bits + 1 :].any())

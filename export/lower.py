@@ -56,7 +56,7 @@ def conv_i4(conv: nn.Conv1d, norm: nn.BatchNorm1d, input_scale: float, stream: S
     stream.offset = add  # real output = gain * accumulator + add
     reach = np.abs(integers).sum(axis=(1, 2)).max() * 128
     shift_a = max(0, math.ceil(math.log2(max(reach, 1) / 32767)))
-    mult, shift_b = _multiplier(gain * unit * input_scale * stream.scale * 2.0**shift_a)
+    mult, shift_b = multiplier(gain * unit * input_scale * stream.scale * 2.0**shift_a)
     # Inputs count from silence, -128; and the shift rounds down: half a unit makes it round.
     bias = (1 << shift_a >> 1) - 128 * integers.sum(axis=(1, 2))
     cout, taps, cin = weight.shape
@@ -68,7 +68,7 @@ def conv_1b(conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, stream: Strea
     threshold = np.ceil((_numpy(conv.threshold) - stream.offset) * stream.scale)
     gain, add = _affine(norm)
     gain, add = gain * _numpy(conv.scale) * stream.scale, (add - _numpy(act.gamma)) * stream.scale
-    mult, shift = _multiplier(gain, add)
+    mult, shift = multiplier(gain, add)
     bits = _numpy(conv.weight).transpose(2, 1, 0) >= 0  # (tap, cin, cout); tap 0 is the newest already
     rest = np.sum(1 - 2.0 * bits, axis=(0, 1))  # the dot product of +-1 is this, and what the graph counts of set bits
     bias = np.round(add * 2.0**shift + 2.0**shift / 2) + rest * mult
@@ -77,7 +77,7 @@ def conv_1b(conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, stream: Strea
     cout, cin, taps = conv.weight.shape
     flip, weight = pack_bits(np.zeros(cin)), pack_outputs(bits)
     return Conv1b(
-        cin, cout, taps, conv.dilation, shift, 0, shortcut, _i16(threshold), flip, mult, _i16(slope), _clip_bias(bias), weight
+        cin, cout, taps, conv.dilation, shift, 0, shortcut, _i16(threshold), flip, mult, _i16(slope), clip_bias(bias), weight
     )
 
 
@@ -112,14 +112,14 @@ def dense_i8(norm: nn.BatchNorm1d, linear: nn.Linear, ceiling: float, stream: St
     """Head: batch norm, ReLU clamped at `ceiling`, dense layer with int8 weights."""
     gain, add = _affine(norm)
     add = (add + gain * stream.offset) * 127 / ceiling
-    mult, shift_a = _multiplier(gain * 127 / ceiling / stream.scale, add)
+    mult, shift_a = multiplier(gain * 127 / ceiling / stream.scale, add)
     bias = np.round(add * 2.0**shift_a + 2.0**shift_a / 2)
     weight, unit = quantize_head(linear)
     out_bias = np.round(_numpy(linear.bias) / (unit * ceiling / 127))
     reach = (np.abs(weight).sum(axis=1) * 127 + np.abs(out_bias)).max()
     shift_b = max(0, math.ceil(math.log2(reach / 32767)))
     cout, cin = weight.shape
-    return DenseI8(cin, cout, 1, 1, shift_a, shift_b, False, mult, _clip_bias(bias), _clip_bias(out_bias), weight)
+    return DenseI8(cin, cout, 1, 1, shift_a, shift_b, False, mult, clip_bias(bias), clip_bias(out_bias), weight)
 
 
 def quantize_head(linear: nn.Linear) -> tuple[np.ndarray, float]:
@@ -144,7 +144,7 @@ def _affine(norm: nn.BatchNorm1d) -> tuple[np.ndarray, np.ndarray]:
     return gain, _numpy(norm.bias) - gain * _numpy(norm.running_mean)
 
 
-def _multiplier(gain: np.ndarray, add: np.ndarray | float = 0.0) -> tuple[np.ndarray, int]:
+def multiplier(gain: np.ndarray, add: np.ndarray | float = 0.0) -> tuple[np.ndarray, int]:
     """int16 multipliers and the greatest shift at which they, and biases of `add`, stay in range."""
     shift = math.floor(math.log2(32767 / max(float(np.abs(gain).max()), 1e-9)))
     shift = min(shift, math.floor(math.log2((MAX_BIAS / 2) / max(float(np.abs(add).max()), 1e-9))), MAX_SHIFT)
@@ -157,5 +157,5 @@ def _i16(v: np.ndarray) -> np.ndarray:
     return np.clip(v, -32768, 32767).astype(np.int16)
 
 
-def _clip_bias(v: np.ndarray) -> np.ndarray:
+def clip_bias(v: np.ndarray) -> np.ndarray:
     return np.clip(v, 1 - MAX_BIAS, MAX_BIAS - 1).astype(np.int32)

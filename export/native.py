@@ -253,7 +253,7 @@ class Text:
         value.view(np.uint16)[2 : 2 + len(rows)] = rows
         _raise_on(lib.sw_bag_step(_u8(self._graph), len(self._graph), _u8(value), len(value), 0, n), "graph", lib.sw_text_error)
         opcode, _, cout = self._records[n - 1]
-        return value.view(np.int32 if opcode == 6 else np.int16)[:cout].copy()
+        return value.view(np.int32 if opcode == 7 else np.int16)[:cout].copy()
 
 
 def _utf8(text: str | bytes) -> bytes:

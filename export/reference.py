@@ -14,9 +14,9 @@ import numpy as np
 from export.graph import (
     MAX_HITS,
     Bag1b,
-    Classes1b,
     Conv1b,
     ConvI4,
+    DenseI4,
     DenseI8,
     Operation,
     SumWindow,
@@ -73,8 +73,15 @@ def _conv_1b(op: Conv1b, x: np.ndarray) -> np.ndarray:
 
 
 def _dense_i8(op: DenseI8, x: np.ndarray) -> np.ndarray:
-    h = np.clip((x * op.mult + op.bias) >> op.shift_a, 0, 127)
-    return sat16((h @ op.weight.T.astype(np.int64) + op.out_bias) >> op.shift_b)
+    return sat16((_hidden(op, x) @ op.weight.T.astype(np.int64) + op.out_bias) >> op.shift_b)
+
+
+def _dense_i4(op: DenseI4, x: np.ndarray) -> np.ndarray:
+    return _hidden(op, x) @ unpack_i4(op.weight, op.cout)[:, 0].T.astype(np.int64) + op.out_bias
+
+
+def _hidden(op: DenseI8 | DenseI4, x: np.ndarray) -> np.ndarray:
+    return np.clip((x * op.mult + op.bias) >> op.shift_a, 0, 127)
 
 
 def _sum_window(op: SumWindow, x: np.ndarray) -> np.ndarray:
@@ -84,21 +91,14 @@ def _sum_window(op: SumWindow, x: np.ndarray) -> np.ndarray:
 
 
 def _bag_1b(op: Bag1b, texts: Sequence[Sequence[int]]) -> np.ndarray:
-    signs = 2 * unpack_outputs(op.weight, op.cout).astype(np.int64) - 1
+    signs = 2 * unpack_bits(op.weight, op.cout).astype(np.int64) - 1
     rows = signs << unpack_gains(op.gain, op.cin)[:, None].astype(np.int64)
     if any(len(text) > MAX_HITS or not all(0 <= row < op.cin for row in text) for text in texts):
         raise ValueError(f"a text has at most {MAX_HITS} rows, numbers from 0 to {op.cin - 1}")
     return np.array([rows[np.asarray(text, np.int64)].sum(0) for text in texts], np.int64).reshape(-1, op.cout)
 
 
-def _classes_1b(op: Classes1b, y: np.ndarray) -> np.ndarray:
-    bits = y[:, None, :] >= op.threshold
-    weight = unpack_bits(op.weight, op.cin)
-    s = np.einsum("ftc,otc->fo", 2 * bits.astype(np.int64) - 1, 2 * weight.astype(np.int64) - 1)
-    return ((s * op.mult) >> op.shift_a) + op.bias
-
-
-_RUN = {ConvI4: _conv_i4, Conv1b: _conv_1b, DenseI8: _dense_i8, SumWindow: _sum_window, Classes1b: _classes_1b}
+_RUN = {ConvI4: _conv_i4, Conv1b: _conv_1b, DenseI8: _dense_i8, SumWindow: _sum_window, DenseI4: _dense_i4}
 
 
 def golden_input(op: Operation, seed: int, frames: int) -> np.ndarray:

@@ -149,6 +149,16 @@ static uint8_t *put_bits(uint8_t *p, uint32_t rows, uint32_t n, uint32_t weights
     return p;
 }
 
+// Rows of n bits in words of 16, the last array of a record.
+static uint8_t *put_rows(uint8_t *p, uint32_t rows, uint32_t n, source_t *from) {
+    uint32_t words = (n + 15) / 16, size = 2 * words * rows;
+    take(from, p, size);
+    for (uint32_t i = words; n % 16 && i <= words * rows; i += words) {
+        ((uint16_t *)p)[i - 1] &= (1u << n % 16) - 1;
+    }
+    return p + ((size + 3) & ~3u);
+}
+
 static uint8_t *put_i4(uint8_t *p, uint32_t cout, uint32_t inputs, source_t *from) {
     for (uint32_t o = 0; o < cout; o += 8) {
         for (uint32_t i = 0; i < inputs; i += 4, p += 16) {
@@ -181,11 +191,10 @@ static uint8_t *put_arrays(record_t *r, source_t *from) {
         p += (cin * cout + 3) & ~3u;
     } else if (r->opcode == 5) {
         take(from, p, cin / 4);
-        p = put_bits(p + (cin + 15) / 16 * 4, cin, cout, 1, from);
-    } else if (r->opcode == 6) {
-        p = put_i16(p, r->taps * cin, from);
-        p = put_i16(put_i16(p, cout, from), cout, from);
-        p = put_bits(p, r->taps * cout, cin, 0, from);
+        p = put_rows(p + (cin + 15) / 16 * 4, cin, cout, from);
+    } else if (r->opcode == 7) {
+        p = put_bias(put_i16(p, cin, from), cin, from);
+        p = put_i4(put_bias(p, cout, from), cout, cin, from);
     }
     return p;
 }
@@ -193,7 +202,7 @@ static uint8_t *put_arrays(record_t *r, source_t *from) {
 // A record of that shape, within the limits or just beyond them; its end.
 static uint8_t *put_record(uint8_t *p, const operation_t *op, uint32_t cin, source_t *from) {
     record_t *r = (record_t *)p;
-    *r = (record_t) {op->opcode % 7, op->shortcut & 1, 0, cin ? cin : op->cin % 514, op->cout % 514, op->taps % 258,
+    *r = (record_t) {op->opcode % 8, op->shortcut & 1, 0, cin ? cin : op->cin % 514, op->cout % 514, op->taps % 258,
         op->dilation % 66, op->shift_a % 26, op->shift_b % 26, 0};
     while (r->opcode != 4 && (uint32_t)r->taps * r->cin * r->cout > MAX_WEIGHTS) {
         r->taps--;

@@ -50,8 +50,8 @@ SHAPES_SEEDS = [
     shapes((2, 0, 1, 512, 64, 4, 24, 0)),
     shapes((1, 0, 64, 24, 64, 1, 24, 24)),
     shapes(*[(2, 1, 33, 33, 3, 1, 2, 0)] * 64),
-    shapes((5, 0, 513, 70, 1, 1, 0, 0), (2, 1, 0, 70, 1, 1, 6, 0), (6, 0, 0, 9, 4, 1, 3, 0)),
-    shapes((5, 0, 90, 512, 1, 1, 0, 0), (6, 0, 0, 32, 3, 1, 3, 0)),
+    shapes((5, 0, 513, 72, 1, 1, 0, 0), (7, 0, 0, 9, 1, 1, 3, 0)),
+    shapes((5, 0, 90, 512, 1, 1, 0, 0), (7, 0, 0, 32, 1, 1, 3, 0)),
 ]
 
 
@@ -86,10 +86,10 @@ def text_seeds() -> list[bytes]:
         section = Text(families, folding, sorted(keys), pieces).encode()
         out.append(packed(TEXT, section, 0, i, 1028, i, (text * 3).encode()))
         out.append(packed(TEXT, section[:-2], 0, 0, 1028, i, text.encode()))
-    for rows, channels, labels, thresholds, dense in [(1, 1, 1, 1, 0), (5, 40, 3, 2, 1), (9, 33, 50, 4, 2), (6, 96, 8, 3, 0)]:
-        graph = encode_graph(random_text_ops(rng, rows, channels, labels, thresholds, dense))
-        out.append(packed(BAG, graph, dense + 2, 0, 1028, 1))
-        out.append(packed(BAG, graph[:-4], dense + 2, 0, 1028, 1))
+    for rows, channels, labels in [(1, 4, 1), (5, 40, 3), (9, 36, 50), (6, 96, 8)]:
+        graph = encode_graph(random_text_ops(rng, rows, channels, labels))
+        out.append(packed(BAG, graph, 2, 0, 1028, 1))
+        out.append(packed(BAG, graph[:-4], 2, 0, 1028, 1))
     return out
 
 

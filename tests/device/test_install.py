@@ -78,7 +78,7 @@ def test_an_update_replaces_all_and_leaves_nothing_behind(board, tmp_path):
 
 
 def test_a_file_that_reads_text_is_tried_by_reading(board, tmp_path):
-    path, model = tmp_path / "commands.swm", text_model(channels=8, more=0, dense=0)
+    path, model = tmp_path / "commands.swm", text_model(channels=8, more=0)
     path.write_bytes(encode(dataclasses.replace(model, golden=GoldenText("lights", 7))))
     with pytest.raises(BoardError, match="commands.swm does not run on this board: its self-test gives other results"):
         install(board, [path])

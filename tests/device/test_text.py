@@ -24,9 +24,9 @@ from tests.device.test_native_build import FLAGS, NATIVE, target_or_skip
 from tests.device.vectors import assemble, sections_of
 from tests.export.strategies import SENTENCES, random_text_ops, text_model, texts
 
-MODEL = text_model(channels=45, labels=5, dense=1)
+MODEL = text_model(channels=44, labels=5)
 FILE = swm.encode(MODEL)
-LARGE = text_model(channels=256, labels=151, thresholds=3, dense=0, more=950)
+LARGE = text_model(channels=128, labels=151, more=2000)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def small_model() -> swm.Model:
     folding, pieces = Folding.of(["é"]), Pieces({b"on": 9, b"n": 7, "▁".encode(): 5}, 20)
     keys = set(features("turn on é", 0xFF, folding, pieces))
     text = Text(0xFF, folding, sorted(keys), pieces)
-    ops = random_text_ops(np.random.default_rng(0), len(keys), 9, 3, 2, 1)
+    ops = random_text_ops(np.random.default_rng(0), len(keys), 8, 3)
     return swm.Model({"name": "x"}, ["a", "b", "é"], [0, 1, 2], None, ops, swm.GoldenText.of(text, ops, "on"), text, b"r\ta\n")
 
 
@@ -168,7 +168,7 @@ import text_x64 as k
 text, graph = bytearray(open("text", "rb").read()), bytearray(open("graph", "rb").read())
 value = bytearray(k.text_check(text, graph))
 k.text_rows(bytes(text), "lights", value)
-k.text_step(bytes(graph), value, 0, 3)
+k.text_step(bytes(graph), value, 0, 2)
 value[2] = 1                                        # more rows than there may be
 for name, call in (
     ("pieces", lambda: k.text_check(text[:-1], graph)),
@@ -176,9 +176,9 @@ for name, call in (
     ("aligned", lambda: k.text_check(memoryview(text)[1:], graph)),
     ("value", lambda: k.text_rows(text, b"", value[:-4])),
     ("value", lambda: k.text_rows(text, b"", memoryview(value)[1:])),
-    ("value", lambda: k.text_step(graph, value[:-4], 0, 3)),
-    ("value", lambda: k.text_step(graph, value, 0, 3)),
-    ("range", lambda: k.text_step(graph, value, 0, 4)),
+    ("value", lambda: k.text_step(graph, value[:-4], 0, 2)),
+    ("value", lambda: k.text_step(graph, value, 0, 2)),
+    ("range", lambda: k.text_step(graph, value, 0, 3)),
     ("range", lambda: k.text_step(graph, value, -1, 1)),
 ):
     try:

@@ -132,7 +132,7 @@ def random_text(rng: np.random.Generator) -> bytes:
 
 def text_files(texts: int = 150) -> dict[str, bytes]:
     """Files that read text, with many labels too, texts and what is due of them, and damaged files (as bad_files)."""
-    rng, model = np.random.default_rng(5), strategies.text_model(channels=70, labels=3, thresholds=3)
+    rng, model = np.random.default_rng(5), strategies.text_model(channels=72, labels=3)
     model.slots = b"room\tkitchen\n"
     lines = [b"", b"a" * 10_000, b"turn on the kitchen lights " * 60, *(random_text(rng) for _ in range(texts))]
     out = [struct.pack("<I", len(lines))]
@@ -140,7 +140,7 @@ def text_files(texts: int = 150) -> dict[str, bytes]:
         rows = model.text.rows(line)
         scores = reference.run(model.ops, [rows])[0]
         out.append(struct.pack("<I", len(line)) + line + struct.pack("<I", len(rows)) + scores.astype("<i4").tobytes())
-    many = strategies.text_model(channels=128, labels=151, thresholds=3, dense=0)
+    many = strategies.text_model(channels=128, labels=151)
     return {"text.swm": swm.encode(model), "many.swm": swm.encode(many), "texts.bin": b"".join(out), **bad_text_files(model)}
 
 

@@ -9,7 +9,7 @@ All raise ValueError on buffers that do not fit. Correct everywhere and slow, as
 
 from .words import i16, i32, u16, u32
 
-BAG_1B, CONV_1B, CLASSES_1B = 5, 2, 6
+BAG_1B, DENSE_I4 = 5, 7
 _WORDS, _WORD2, _SKIP2, _PIECES, _PIECE2, _FAMILIES = 1, 2, 4, 64, 128, 256
 _MAX_CHUNK, _MAX_HITS, _ROWS = 64, 512, 4 + 2 * 512
 _MARK = 0x2581  # begins the pieces of a chunk
@@ -85,31 +85,35 @@ def _check_ranges(text):
 
 def _check_graph(graph):
     """(rows of the bag, labels)."""
-    _fault(len(graph) < 4, "graph: shorter than its operation count")
-    n, at, channels, rows = u32(graph, 0), 4, 0, 0
-    _fault(not 2 <= n <= 64, f"graph: {n} operations, of typed text there are 2 to 64")
-    for i in range(n):
-        _check_shape(graph, at, i, n)
+    at = 4
+    for i in range(_count_of(graph)):
+        _check_shape(graph, at, i)
         _check_arrays(graph, at)
-        _fault(i and u16(graph, at + 8) != channels, f"graph: operation {i} does not read what the one before it gives")
-        rows = rows or u16(graph, at + 8)
-        channels = u16(graph, at + 10)
+        if i == 0:
+            rows, channels = u16(graph, at + 8), u16(graph, at + 10)
+        else:
+            _fault(u16(graph, at + 8) != channels, "graph: dense_i4 does not read what bag_1b gives")
+            labels = u16(graph, at + 10)
         at += u32(graph, at + 4)
     _fault(at != len(graph), "graph: bytes behind the last operation")
-    return rows, channels
+    return rows, labels
 
 
-def _check_shape(graph, at, i, n):
+def _count_of(graph):
+    _fault(len(graph) < 4, "graph: shorter than its operation count")
+    _fault(u32(graph, 0) != 2, f"graph: {u32(graph, 0)} operations, of typed text there are 2")
+    return 2
+
+
+def _check_shape(graph, at, i):
     where = f"graph: operation {i}: "
     _fault(len(graph) - at < 20, where + "truncated")
-    cin, cout, taps = u16(graph, at + 8), u16(graph, at + 10), u16(graph, at + 12)
-    expected = BAG_1B if i == 0 else CONV_1B if i + 1 < n else CLASSES_1B
-    _fault(u16(graph, at) != expected, where + "not bag_1b, conv_1b of one tap, classes_1b")
-    most = 4 if expected == CLASSES_1B else 1
-    _fault(not 1 <= cin <= (512 if i else 16384) or not 1 <= cout <= 512 or not 1 <= taps <= most or graph[at + 16] > 24,
-           where + "a size is beyond the limits")  # fmt: skip
-    shortcut = u16(graph, at + 2) > (expected == CONV_1B and cin == cout)
-    wrong = shortcut or u16(graph, at + 14) != 1 or graph[at + 17] or u16(graph, at + 18) or (i == 0 and graph[at + 16])
+    cin, cout = u16(graph, at + 8), u16(graph, at + 10)
+    _fault(u16(graph, at) != (DENSE_I4 if i else BAG_1B), where + "not bag_1b and dense_i4")
+    most, shift, wrong = (512, 24, cin & 3) if i else (16384, 0, 0)
+    wrong = wrong or not 1 <= cin <= most or not 1 <= cout <= 512 or u16(graph, at + 12) != 1 or graph[at + 16] > shift
+    _fault(wrong, where + "a size is beyond the limits")
+    wrong = u16(graph, at + 2) or u16(graph, at + 14) != 1 or graph[at + 17] or u16(graph, at + 18)
     _fault(wrong, where + "reserved field not zero, or dilation not 1")
     need = 20
     for size in _arrays(graph, at):
@@ -119,12 +123,10 @@ def _check_shape(graph, at, i, n):
 
 def _arrays(graph, at):
     """Bytes of each array of a record, without padding: the order of FORMAT.md, weights last."""
-    op, cin, cout, taps = graph[at], u16(graph, at + 8), u16(graph, at + 10), u16(graph, at + 12)
-    if op == BAG_1B:
-        return cin + 3 >> 2, cin * (cout + 31 >> 5) * 4
-    if op == CONV_1B:
-        return 2 * cin, (cin + 31 >> 5) * 4, 2 * cout, 2 * cout, 4 * cout, cin * (cout + 31 >> 5) * 4
-    return 2 * cin * taps, 2 * cout, 2 * cout, cout * taps * (cin + 31 >> 5) * 4
+    cin, cout = u16(graph, at + 8), u16(graph, at + 10)
+    if graph[at] == BAG_1B:
+        return cin + 3 >> 2, cin * (cout + 15 >> 4) * 2
+    return 2 * cin, 4 * cin, 4 * cout, (cout + 7 >> 3) * cin * 4
 
 
 def _starts(graph, at):
@@ -137,36 +139,26 @@ def _starts(graph, at):
 
 
 def _check_arrays(graph, at):
-    cin, cout = u16(graph, at + 8), u16(graph, at + 10)
-    p, bad = at + 20, 0
-    for size in _arrays(graph, at):
-        for i in range(p + size, p + (size + 3 & ~3)):
+    cin, cout, arrays, bad = u16(graph, at + 8), u16(graph, at + 10), _starts(graph, at), 0
+    for k, size in enumerate(_arrays(graph, at)):
+        for i in range(arrays[k] + size, arrays[k] + (size + 3 & ~3)):
             bad |= graph[i]
-        p += size + 3 & ~3
-    arrays = _starts(graph, at)
     if graph[at] == BAG_1B:
         if cin & 3:
             bad |= graph[arrays[0] + (cin >> 2)] >> 2 * (cin & 3)
-        bad |= _beyond(graph, arrays[-1], cin, cout, True)
-    elif graph[at] == CONV_1B:
-        bad |= _beyond(graph, arrays[1], 1, cin, False) | _beyond(graph, arrays[-1], cin, cout, True)
-        for i in range(arrays[4], arrays[5], 4):
-            _fault(not -(1 << 30) < i32(graph, i) < 1 << 30, "graph: bias out of range")
+        if cout & 15:
+            row = (cout + 15 >> 4) * 2
+            for p in range(arrays[1] + row - 2, arrays[1] + cin * row, row):
+                bad |= u16(graph, p) >> (cout & 15)
     else:
-        bad |= _beyond(graph, arrays[-1], cout * u16(graph, at + 12), cin, False)
+        for i in range(arrays[1], arrays[3], 4):
+            _fault(not -(1 << 30) < i32(graph, i) < 1 << 30, "graph: bias out of range")
+        if cout & 7:
+            last = arrays[3] + (cout >> 3) * cin * 4
+            for i in range(cin * 2):
+                if i & 7 >= cout & 7:
+                    bad |= u16(graph, last + 2 * i)
     _fault(bad, "graph: padding not zero")
-
-
-def _beyond(graph, at, rows, n, counted):
-    """Bits of the last words of rows of n channels that belong to none; those of weights lie as counters want them."""
-    bits, bad, row = [], 0, (n + 31 >> 5) * 4
-    for o in range(n & 31 or 32, 32):
-        bits.append((o & 3, o >> 2) if counted else (o >> 3, o & 7))
-    if bits:
-        for last in range(at + row - 4, at + rows * row, row):
-            for byte, bit in bits:
-                bad |= graph[last + byte] >> bit & 1
-    return bad
 
 
 # Text
@@ -368,26 +360,19 @@ def _pairs(families, words, word, emit):
 
 def text_step(graph, value, first, last):
     """Operations first <= i < last, in place in `value`, from a text's rows on."""
-    _fault(len(graph) < 4, "graph: shorter than its operation count")
-    n, at = u32(graph, 0), 4
+    n, at = _count_of(graph), 4
     _fault(not 0 <= first <= last <= n, "operations out of range")
     for i in range(last):
-        _check_shape(graph, at, i, n)
+        _check_shape(graph, at, i)
         if i >= first:
             cin, cout = u16(graph, at + 8), u16(graph, at + 10)
-            _fault(len(value) < (max(_ROWS, 4 * cout) if i == n - 1 else _ROWS), "value buffer is too small")
-            (_bag_1b if i == 0 else _conv_1b if graph[at] == CONV_1B else _classes_1b)(graph, at, cin, cout, value)
+            _fault(len(value) < (max(_ROWS, 4 * cout) if i else _ROWS), "value buffer is too small")
+            (_dense_i4 if i else _bag_1b)(graph, at, cin, cout, value)
         at += u32(graph, at + 4)
 
 
-def _set16(b, i, v):
-    v = -32768 if v < -32768 else 32767 if v > 32767 else v
-    b[i] = v & 255
-    b[i + 1] = v >> 8 & 255
-
-
 def _add_row(counts, row, graph, at, gain):
-    """Add the bits of a row, doubled `gain` times: byte i * row + j holds bit i of the counters of eight outputs."""
+    """Add the bits of a row, doubled `gain` times: byte i * row + j holds bit i of the counters of eight channels."""
     for j in range(row):
         carry, p = graph[at + j], gain * row + j
         while carry:
@@ -398,15 +383,15 @@ def _add_row(counts, row, graph, at, gain):
 
 
 def _count(counts, row, o):
-    p, n = (o >> 5) * 4 + (o & 3), 0
+    p, n = o >> 3, 0
     for i in range(13):
-        n |= (counts[p + i * row] >> (o >> 2 & 7) & 1) << i
+        n |= (counts[p + i * row] >> (o & 7) & 1) << i
     return n
 
 
 def _bag_1b(graph, at, rows, cout, value):
     gains, weights = _starts(graph, at)
-    n, all, row = u32(value, 0), 0, (cout + 31 >> 5) * 4
+    n, all, row = u32(value, 0), 0, (cout + 15 >> 4) * 2
     counts = bytearray(13 * row)
     _fault(n > _MAX_HITS, "value without rows")
     for i in range(4, 4 + 2 * n, 2):
@@ -416,42 +401,23 @@ def _bag_1b(graph, at, rows, cout, value):
         _add_row(counts, row, graph, weights + r * row, gain)
         all += 1 << gain
     for o in range(cout):
-        _set16(value, 2 * o, 2 * _count(counts, row, o) - all)
+        y = 2 * _count(counts, row, o) - all
+        value[2 * o] = y & 255
+        value[2 * o + 1] = y >> 8 & 255
 
 
-def _conv_1b(graph, at, cin, cout, value):
-    threshold, flip, mult, slope, bias, weights = _starts(graph, at)
-    shortcut, shift, row, m = graph[at + 2], graph[at + 16], (cout + 31 >> 5) * 4, 0
-    counts = bytearray(13 * row)
+def _dense_i4(graph, at, cin, cout, value):
+    mult, bias, out_bias, weights = _starts(graph, at)
+    h, total, shift = bytearray(cin), 0, graph[at + 16]
     for c in range(cin):
-        if (i16(value, 2 * c) >= i16(graph, threshold + 2 * c)) != (graph[flip + (c >> 3)] >> (c & 7) & 1):
-            m += 1
-            _add_row(counts, row, graph, weights + c * row, 0)
+        v = (i16(value, 2 * c) * i16(graph, mult + 2 * c) + i32(graph, bias + 4 * c)) >> shift
+        h[c] = 0 if v < 0 else 127 if v > 127 else v
+        total += h[c]
     for o in range(cout):
-        a = ((4 * _count(counts, row, o) - 2 * m) * i16(graph, mult + 2 * o) + i32(graph, bias + 4 * o)) >> shift
-        a = -32768 if a < -32768 else 32767 if a > 32767 else a
-        if a < 0:
-            a = (a * i16(graph, slope + 2 * o)) >> 8
-        _set16(value, 2 * o, a + i16(value, 2 * o) if shortcut else a)
-
-
-def _classes_1b(graph, at, cin, cout, value):
-    threshold, mult, bias, w = _starts(graph, at)
-    row, taps, shift = (cin + 31 >> 5) * 4, u16(graph, at + 12), graph[at + 16]
-    bits = bytearray(taps * row)
-    for k in range(taps):
-        for c in range(cin):
-            if i16(value, 2 * c) >= i16(graph, threshold):
-                bits[k * row + (c >> 3)] |= 1 << (c & 7)
-            threshold += 2
-    for o in range(cout):
-        differ = 0
-        for i in range(taps * row):
-            v = bits[i] ^ graph[w + i]
-            while v:
-                differ += 1
-                v &= v - 1
-        w += taps * row
-        y = ((taps * cin - 2 * differ) * i16(graph, mult + 2 * o) >> shift) + i16(graph, bias + 2 * o)
+        y, w = i32(graph, out_bias + 4 * o) - 8 * total, weights + (o >> 3) * cin * 4 + (o & 7) * 2  # fields are weight + 8
+        for c in range(0, cin, 4):
+            low, high = graph[w], graph[w + 1]
+            y += (low & 15) * h[c] + (low >> 4) * h[c + 1] + (high & 15) * h[c + 2] + (high >> 4) * h[c + 3]
+            w += 16
         for i in range(4):
             value[4 * o + i] = y >> 8 * i & 255
