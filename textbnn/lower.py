@@ -1,35 +1,36 @@
 """A trained `TextNet` as an integer graph.
 
     ops = lower(net.eval())
-    scores = export.reference.run(ops, [rows_of_a_text])       # (text, label) i32, LOGIT_UNIT to one of the network's logits
+    scores = export.reference.run(ops, [rows_of_a_text])       # (text, label) i32, logit_unit(net) to one of the network's logits
 """
 
 import numpy as np
 from torch import Tensor
 
-from export.graph import MAX_SHIFT, Bag1b, Classes1b, Operation, pack_bits, pack_gains, pack_outputs
-from textbnn.student import TextNet
+from bnn.layers import LATENT_LIMIT
+from export.graph import Bag1b, DenseI4, Operation, pack_bits, pack_gains, pack_i4
+from export.lower import clip_bias, multiplier
+from textbnn.student import HIDDEN, WEIGHT, TextNet
 
-LOGIT_UNIT = 256  # integers that one unit of a logit is worth
-_I16 = 32767
+
+def logit_unit(net: TextNet) -> float:
+    """How many of the graph's integers one unit of a logit is worth."""
+    return HIDDEN / 2 * WEIGHT / LATENT_LIMIT / float(net.scale.detach())
 
 
 def lower(net: TextNet) -> list[Operation]:
-    """[bag_1b, classes_1b] with the network's own decisions: all but the rounding of logits to 1/256 is exact."""
-    labels, _, channels = (rows := net.class_rows()).shape
+    """[bag_1b, dense_i4]: the network's own integers, but for the last bits of slopes and biases."""
+    labels, channels = (weight := _numpy(net.class_rows()).astype(np.int64)).shape
     bag = Bag1b(net.bag.entries, channels, gain=pack_gains(_numpy(net.bag.gain()).astype(np.uint8)),
-                weight=pack_outputs(_numpy(net.bag.binary_weight()) > 0))  # fmt: skip
-    # A counter is whole: it reaches a threshold where it reaches the next whole number.
-    threshold = np.ceil(_numpy(net.classes.threshold).astype(np.float64) * float(net.spread))
-    threshold = threshold.reshape(net.thresholds, channels).clip(-32768, _I16).astype("<i2")
-    scale, bias = _numpy(net.scale()).astype(np.float64) * LOGIT_UNIT, np.round(_numpy(net.bias) * LOGIT_UNIT)
-    shift = int(np.clip(np.floor(np.log2(_I16 / np.abs(scale).max())), 0, MAX_SHIFT))
-    shift = min(shift, int(np.log2(2**31 / (_I16 * rows[0].numel()))))
-    mult = np.round(scale * 2.0**shift).clip(-_I16, _I16).astype("<i2")
-    classes = Classes1b(channels, labels, taps=net.thresholds, shift_a=shift, threshold=threshold, mult=mult,
-                        bias=bias.clip(-_I16, _I16).astype("<i2"), weight=pack_bits(_numpy(rows) > 0))  # fmt: skip
-    return [bag, classes]
+                weight=pack_bits(_numpy(net.bag.binary_weight()) > 0, "<u2"))  # fmt: skip
+    slope, offset = (_numpy(part) for part in net.ramp())
+    mult, shift = multiplier(slope, offset)
+    bias = np.round((offset + 0.5) * 2.0**shift)  # half a unit: a shift rounds down
+    out_bias = np.round(_numpy(net.bias) * logit_unit(net) - weight.sum(1) * (HIDDEN / 2))
+    dense = DenseI4(channels, labels, shift_a=shift, mult=mult, bias=clip_bias(bias), out_bias=clip_bias(out_bias),
+                    weight=pack_i4(weight[:, None]))  # fmt: skip
+    return [bag, dense]
 
 
 def _numpy(t: Tensor) -> np.ndarray:
-    return t.detach().cpu().numpy()
+    return t.detach().double().cpu().numpy()

@@ -1,19 +1,22 @@
-"""The 1-bit network of a text model: binary rows summed into counters, thresholds, binary class rows.
+"""The network of a text model: binary rows summed into counters, a few bits of each, 4-bit class rows.
 
-    net = TextNet(rows=4000, channels=96, thresholds=3, labels=64)
+    net = TextNet(rows=4000, channels=64, labels=64)
     logits = net(*bags.batch(texts))                          # (text, label)
 
-What it computes is what bag_1b and classes_1b do on a board (export/FORMAT.md, 3): `lower.py` reads the integers off.
+Nearly all of its bytes are the binary rows; the last layer, as in XNOR-Net (Rastegari et al., 2016), is not binary: 1 bit a
+counter and a class weight cost more than any other part of the quantization. What it computes is what bag_1b and dense_i4
+do on a board (export/FORMAT.md, 3): `lower.py` reads the integers off.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnn.binarize import hard_sign, sign_ste
-from bnn.layers import LATENT_LIMIT, BinaryEmbeddingBag, BinaryLinear, Precision, set_precision
+from bnn.binarize import sign_ste
+from bnn.layers import LATENT_LIMIT, BinaryEmbeddingBag, Precision, set_precision
 
 MAX_GAIN = 3  # a row counts 1, 2, 4 or 8 times
+HIDDEN, WEIGHT = 127, 7  # the greatest integers of a hidden unit and of a class weight
 
 
 class _Round(torch.autograd.Function):
@@ -45,23 +48,21 @@ class CountingBag(BinaryEmbeddingBag):
 
 
 class TextNet(nn.Module):
-    """Rows of a dictionary -> counters -> `thresholds` bits a counter -> logits; binary from the first step on.
+    """Rows of a dictionary -> counters -> a ramp from -1 to 1 in 128 steps -> class weights in 15 steps -> logits.
 
-    One threshold tells on which side of a value a counter is; several tell how far (thermometer code).
+    In these steps from the first training step on; rounding passes the gradient (Jacob et al., 2018).
     """
 
-    def __init__(self, rows: int, channels: int, thresholds: int, labels: int) -> None:
+    def __init__(self, rows: int, channels: int, labels: int) -> None:
         super().__init__()
-        self.channels, self.thresholds = channels, thresholds
+        self.channels = channels
         self.bag = CountingBag(rows, channels)
-        self.classes = BinaryLinear(thresholds * channels, labels)
-        nn.init.normal_(self.classes.weight, std=0.3)
-        with torch.no_grad():
-            steps = torch.linspace(-0.8, 0.8, thresholds) if thresholds > 1 else torch.zeros(1)
-            self.classes.threshold.copy_(torch.randn(thresholds, channels).mul(0.1).add(steps[:, None]).flatten())
-        self.label_scale = nn.Parameter(torch.ones(labels))
+        self.slope = nn.Parameter(torch.full((channels,), 0.5))
+        self.offset = nn.Parameter(torch.randn(channels) * 0.1)
+        self.classes = nn.Parameter(torch.randn(labels, channels) * 0.5)
+        self.scale = nn.Parameter(torch.tensor(16 / channels**0.5))  # what a class weight of 1 is worth
         self.bias = nn.Parameter(torch.zeros(labels))
-        self.register_buffer("spread", torch.tensor(10.0))  # of the counters: thresholds are in units of it
+        self.register_buffer("spread", torch.tensor(10.0))  # of the counters: slopes are in units of it
         set_precision(self, Precision.BINARY)
 
     @torch.no_grad()
@@ -76,25 +77,26 @@ class TextNet(nn.Module):
         rows, length = weight @ codes, weight.norm(dim=1)
         self.bag.weight.copy_((0.3 * rows / rows.abs().mean()).clamp(-1, 1))
         self.bag.log_gain.copy_((length / length.median().clamp_min(1e-9)).log2().add(0.8).clamp(0, MAX_GAIN))
-        self.classes.weight.copy_((0.3 * codes).repeat(1, self.thresholds).clamp(-1, 1))
+        self.classes.copy_((0.5 * codes).clamp(-LATENT_LIMIT, LATENT_LIMIT))
         self.bias.copy_(bias)
 
     def counters(self, indices: Tensor, offsets: Tensor) -> Tensor:
         """Whole numbers (text, channel)."""
         return self.bag(indices, offsets)
 
+    def ramp(self) -> tuple[Tensor, Tensor]:
+        """Hidden units are the whole numbers nearest to counter * slope + offset, clamped to 0..127: both, (channel,)."""
+        return self.slope / self.spread * (HIDDEN / 2), (self.offset + 1) * (HIDDEN / 2)
+
+    def class_rows(self) -> Tensor:
+        """Whole numbers from -7 to 7 (label, channel)."""
+        return _Round.apply((self.classes / LATENT_LIMIT).clamp(-1, 1) * WEIGHT)
+
     def forward(self, indices: Tensor, offsets: Tensor) -> Tensor:
         """Rows (row,) and where each text begins among them (text,) -> logits (text, label)."""
         y = self.counters(indices, offsets)
         if self.training:
             self.spread.mul_(0.99).add_(0.01 * y.detach().std())
-        bits = self.classes.activate((y / self.spread).repeat(1, self.thresholds), self.classes.threshold)
-        return F.linear(bits, sign_ste(self.classes.weight / LATENT_LIMIT)) * self.scale() + self.bias
-
-    def scale(self) -> Tensor:
-        """What one agreeing bit is worth to each label (label,)."""
-        return self.label_scale * (8 / (self.thresholds * self.channels) ** 0.5)
-
-    def class_rows(self) -> Tensor:
-        """±1 (label, threshold, channel)."""
-        return hard_sign(self.classes.weight.detach()).view(-1, self.thresholds, self.channels)
+        slope, offset = self.ramp()
+        hidden = _Round.apply((y * slope + offset).clamp(0, HIDDEN)) * (2 / HIDDEN) - 1
+        return F.linear(hidden, self.class_rows() * (LATENT_LIMIT / WEIGHT)) * self.scale + self.bias

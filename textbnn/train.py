@@ -39,7 +39,7 @@ from textbnn.teacher import LABELS, TeacherConfig, cached_logits, load_teacher, 
 from textbnn.tokenizer import train as train_tokenizer
 
 MODEL, PRESET = "model.swm", Path(__file__).parent / "presets" / "text.toml"
-SIZES = {16: (32, 3), 32: (64, 2), 64: (64, 3), 128: (128, 3)}  # KB -> channels, thresholds: chosen on validation
+SIZES = {16: 16, 32: 48, 64: 64, 128: 96}  # KB -> channels: chosen on validation
 NGRAMS = ("words", "word2", "skip2", "chars3", "chars4")
 FAMILIES = {"ngram": NGRAMS, "sentencepiece": (*NGRAMS, "pieces", "piece2")}
 ENOUGH = 15_000  # further texts to choose a dictionary by: with more it comes to suit them, and not what people write
@@ -56,7 +56,6 @@ class TextConfig:
     seed: int = 0
     keep: float = 95.0
     channels: int = 0
-    thresholds: int = 0
     least: float = 2.0
     invented: int = 120_000
     drawn: int = 15_000
@@ -75,12 +74,13 @@ class TextConfig:
             raise ConfigError(f"max_kb is {self.max_kb}, choose one of {', '.join(map(str, SIZES))}")
         if self.tokenizer not in ("auto", *FAMILIES):
             raise ConfigError(f"tokenizer is {self.tokenizer!r}, choose one of auto, {', '.join(FAMILIES)}")
-        channels, thresholds = SIZES[self.max_kb]
-        return replace(self, channels=self.channels or channels, thresholds=self.thresholds or thresholds)
+        if self.channels % 4:
+            raise ConfigError(f"channels is {self.channels}, it must be a multiple of 4")
+        return replace(self, channels=self.channels or SIZES[self.max_kb])
 
 
 _MANY = (0, 10_000_000)
-_RANGES = {"seed": (0, 2**31), "keep": (50, 100), "channels": (0, 512), "thresholds": (0, 4), "least": (1, 100),
+_RANGES = {"seed": (0, 2**31), "keep": (50, 100), "channels": (0, 512), "least": (1, 100),
            "invented": _MANY, "drawn": _MANY, "drop": (0, 0.9), "epochs": (1, 100_000), "batch_size": (2, 65536),
            "learning_rate": (1e-7, 1), "label_smoothing": (0, 0.9), "temperature": (0.1, 100),
            "teacher_epochs": (1, 1000)}  # fmt: skip
@@ -194,7 +194,7 @@ def train(
     lessons = prepare(data, run_dir, config, teacher, unlabelled)
     blank, candidates, bags, probe = chosen_dictionary(data, lessons, config, run_dir.name)
     torch.manual_seed(config.seed)
-    net = TextNet(len(probe.rows), config.channels, config.thresholds, len(lessons.labels))
+    net = TextNet(len(probe.rows), config.channels, len(lessons.labels))
     net.begin_as(probe.weight, probe.bias)
     batches, val_bags = Batches(bags, lessons, config), candidates.bags(lessons.val_texts)
 
@@ -251,7 +251,7 @@ class Exporter:
 
     def size(self, config: TextConfig, entries: int) -> int:
         """Bytes of a file with so many entries of the dictionary."""
-        net = TextNet(entries, config.channels, config.thresholds, len(self.labels))
+        net = TextNet(entries, config.channels, len(self.labels))
         return len(encode(self.model(net, np.sort(np.arange(entries) * 10_409_571 % (1 << 24)))))
 
     def room(self, config: TextConfig) -> int:

@@ -5,7 +5,7 @@ import numpy as np
 from export import reference
 from export.folding import Folding
 from export.format import GoldenText, Model
-from export.graph import Bag1b, Classes1b, pack_bits, pack_gains, pack_outputs
+from export.graph import Bag1b, DenseI4, pack_bits, pack_gains, pack_i4
 from export.text import Text, families, features
 from textbnn.slots import encode
 
@@ -18,7 +18,7 @@ TEXTS = {
 }
 LISTS = {"room": {"kitchen": "kitchen", "living room": "living room", "lounge": "living room", "Küche": "kitchen"}}
 FOREIGN = ["who was the king of france", "a story about cows", "what is a whale", "buy me a boat"]
-CHANNELS, THRESHOLD = 256, 300
+CHANNELS, THRESHOLD = 256, 19_200
 
 
 def lights(lists=LISTS, threshold: int = THRESHOLD) -> Model:
@@ -28,10 +28,10 @@ def lights(lists=LISTS, threshold: int = THRESHOLD) -> Model:
     reader = Text(bits, folding, sorted({key for text in texts for key in features(text, bits, folding)}))
     rng, n = np.random.default_rng(1), len(reader.keys)
     rows = rng.integers(0, 2, (n, CHANNELS))
-    bag = Bag1b(n, CHANNELS, 1, 1, 0, 0, False, pack_gains(np.zeros(n, int)), pack_outputs(rows))
+    bag = Bag1b(n, CHANNELS, 1, 1, 0, 0, False, pack_gains(np.zeros(n, int)), pack_bits(rows, "<u2"))
     sums = [reference.run([bag], [reader.rows(text) for text in group]) for group in TEXTS.values()]
-    weight = pack_bits(np.array([np.sign(2 * y + 1).sum(0) > 0 for y in sums]))[:, None, :]
-    none, ones = np.zeros((1, CHANNELS), int), np.ones(len(TEXTS), int)
-    ops = [bag, Classes1b(CHANNELS, len(TEXTS), 1, 1, 0, 0, False, none, ones, 0 * ones, weight)]
+    weight = np.array([np.sign(np.sign(2 * y + 1).sum(0)) for y in sums], int)
+    half = np.full(CHANNELS, 64)  # clamp(64 y + 64, 0, 127): the sign of a counter
+    ops = [bag, DenseI4(CHANNELS, len(TEXTS), 1, 1, 0, 0, False, half, half, -64 * weight.sum(1), pack_i4(weight[:, None]))]
     golden = GoldenText.of(reader, ops, "turn on the lamp, größer")
     return Model({"name": "lights"}, list(TEXTS), [threshold] * len(TEXTS), None, ops, golden, reader, encode(lists))
