@@ -69,15 +69,17 @@ class TextNet(nn.Module):
     def begin_as(self, weight: Tensor, bias: Tensor) -> None:
         """Begin near a linear classifier, weight (row, label) and bias (label,), in place of nowhere.
 
-        Every label gets a random code, its class row; every feature the sum of the codes of its labels, weighted as there:
-        products of random codes are close to those of what they stand for (Johnson and Lindenstrauss, 1984).
+        Of all products of so many channels its singular vectors are nearest to it (Eckart and Young, 1936). They are turned
+        at random, so that no channel has more to say than another, and signs lose the same of each.
         """
-        weight = weight - weight.mean(1, keepdim=True)
-        codes = torch.randn(weight.shape[1], self.channels)
-        rows, length = weight @ codes, weight.norm(dim=1)
-        self.bag.weight.copy_((0.3 * rows / rows.abs().mean()).clamp(-1, 1))
-        self.bag.log_gain.copy_((length / length.median().clamp_min(1e-9)).log2().add(0.8).clamp(0, MAX_GAIN))
-        self.classes.copy_((0.5 * codes).clamp(-LATENT_LIMIT, LATENT_LIMIT))
+        left, size, right = torch.linalg.svd(weight - weight.mean(1, keepdim=True), full_matrices=False)
+        rank = min(len(size), self.channels)
+        turn = torch.linalg.qr(torch.randn(self.channels, rank))[0].T * size[:rank, None].sqrt()
+        rows, codes = left[:, :rank] @ turn, right[:rank].T @ turn
+        length = rows.norm(dim=1, keepdim=True).clamp_min(1e-9)
+        self.bag.weight.copy_((0.3 * rows / length * self.channels**0.5).clamp(-1, 1))
+        self.bag.log_gain.copy_((length / length.median()).log2().add(0.8).clamp(0, MAX_GAIN)[:, 0])
+        self.classes.copy_((0.5 * codes / codes.std().clamp_min(1e-9)).clamp(-LATENT_LIMIT, LATENT_LIMIT))
         self.bias.copy_(bias)
 
     def counters(self, indices: Tensor, offsets: Tensor) -> Tensor:

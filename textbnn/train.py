@@ -62,9 +62,9 @@ class TextConfig:
     drop: float = 0.2
     epochs: int = 50
     batch_size: int = 256
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-2
     label_smoothing: float = 0.05
-    temperature: float = 1.0
+    temperature: float = 0.75
     teacher_epochs: int = 4
 
     def check(self) -> "TextConfig":
