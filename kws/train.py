@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from bnn.binarize import ESTIMATORS
 from bnn.config import ConfigError, build, check_ranges, to_dict
+from bnn.intervals import wilson_interval
 from bnn.layers import Precision
 from bnn.processes import best_device
 from bnn.stages import Stage
@@ -276,8 +277,8 @@ class FloatTwin(Teacher):
 class Lessons:
     """Who teaches a training: answers kept for features that are kept, else a teacher that listens along.
 
-    The binary stages learn from the float twin where it is better on validation than the teacher and so has more to say
-    (self-distillation; Furlanello et al., 2018).
+    The binary stages learn from the float twin where it is better on validation than the teacher, beyond chance, and so has more
+    to say (self-distillation; Furlanello et al., 2018).
     """
 
     def __init__(self, teacher: Teacher | None, data: Data, loss: StudentLoss, run_dir: Path, config: TrainConfig):
@@ -318,10 +319,12 @@ class Lessons:
             self.teacher = None  # once, whichever binary stage comes first
 
     def choose(self, teacher: Teacher, twin: FloatTwin) -> None:
-        """Let the better one teach the binary stages."""
-        percent = [self.data.accuracy_of(each) for each in (teacher, twin)]
-        note(f"validation: teacher {percent[0]:.1f} %, float twin {percent[1]:.1f} %: the better one teaches the binary stages")
-        if percent[0] < percent[1]:
+        """Let the twin teach the binary stages where it is better beyond chance: where both are near 100 %, they are as good."""
+        percent, n = [self.data.accuracy_of(each) for each in (teacher, twin)], len(self.data.val_targets)
+        better = percent[0] < wilson_interval(round(percent[1] * n / 100), n)[0]
+        who = "the twin" if better else "the teacher"
+        note(f"validation: teacher {percent[0]:.1f} %, float twin {percent[1]:.1f} %: {who} teaches the binary stages")
+        if better:
             self.give(twin)
 
 
