@@ -133,14 +133,14 @@ def test_binary_stages_can_begin_from_the_float_stage_of_another_run(tones, tmp_
         train(dataset, tmp_path / "wider", wider, start=first.model_path.parent)
 
 
-@pytest.mark.parametrize(("teacher", "twin", "taught_by"), [(96.0, 97.0, "teacher"), (99.6, 99.9, "teacher"), (94.0, 97.0, "twin")])
-def test_the_float_twin_teaches_only_where_it_is_better_beyond_chance(teacher, twin, taught_by, monkeypatch):
+@pytest.mark.parametrize(("teacher", "twin", "better"), [(96.0, 97.0, "teacher"), (99.6, 99.9, "teacher"), (94.0, 97.0, "twin")])
+def test_the_float_twin_teaches_only_where_it_is_better_beyond_chance(teacher, twin, better, monkeypatch):
     lessons = object.__new__(training.Lessons)
     lessons.data = SimpleNamespace(val_targets=np.zeros(800), accuracy_of={"teacher": teacher, "twin": twin}.get)
     given = ["teacher"]
     monkeypatch.setattr(lessons, "give", given.append)
     lessons.choose("teacher", "twin")
-    assert given[-1] == taught_by
+    assert given[-1] == better
 
 
 @pytest.mark.parametrize("overrides", [["variants=2"], ["variants=0"]])
