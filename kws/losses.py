@@ -22,7 +22,8 @@ class StudentLoss(nn.Module):
     hint: distance of a linear view of the stream to what the teacher's ear hears, token by token (Romero et al., 2015);
     feature_distill: distance of the stream behind every other block to that of the float twin (Martinez et al., 2020);
     embedding_penalty: squared length of the pooled embedding (the information bottleneck of BiDet; Wang et al., 2020), from the
-    second stage on; false_accept_penalty: probability of words, frame by frame, in clips that hold none (its sparse prior).
+    second stage on; false_accept_penalty: in clips that hold no word, -log of the probability of none wherever in the clip the
+    window of a decision is surest of one (its sparse prior, as max pooling over time; Sun et al., 2016).
     """
 
     def __init__(self, config, taught: bool, labels: Sequence[str] = ()):
@@ -91,8 +92,8 @@ class StudentLoss(nn.Module):
             total = total + c.embedding_penalty * embedding.mean(-1).square().sum(1).mean()
         if c.false_accept_penalty:
             ambient = ~self.words[batch["targets"]]
-            said = (net.head(embedding.transpose(1, 2)).softmax(-1) * self.words).sum(-1)  # (clip, frame)
-            total = total + c.false_accept_penalty * (said.mean(-1) * ambient).sum() / ambient.sum().clamp_min(1)
+            log_none = net.decisions(stream[-1]).log_softmax(-1)[..., ~self.words].logsumexp(-1).amin(-1)  # (clip,)
+            total = total - c.false_accept_penalty * (log_none * ambient).sum() / ambient.sum().clamp_min(1)
         return total
 
     def _hint(self, tokens: Tensor, stream: Tensor) -> Tensor:

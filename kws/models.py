@@ -11,6 +11,7 @@ PReLUs after ReActNet (Liu et al., 2020), dilated causal body after WaveNet (van
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnn.layers import BinaryConv1d, RPReLU
@@ -96,6 +97,11 @@ class KwsNet(nn.Module):
     def embed(self, stream: Tensor) -> Tensor:
         """What the head multiplies with, (batch, channel, frame), over the last `window` frames of the stream."""
         return self.head_norm(stream).clamp(0, HEAD_CEILING)[..., -self.config.window :]
+
+    def decisions(self, stream: Tensor) -> Tensor:
+        """Logits (batch, position, label) of every window in the stream, as a device that listens decides frame by frame."""
+        embedding = self.head_norm(stream).clamp(0, HEAD_CEILING)
+        return self.head(F.avg_pool1d(embedding, min(self.config.window, stream.shape[-1]), stride=1).transpose(1, 2))
 
     def classify(self, stream: Tensor) -> Tensor:
         """Mean logits (batch, label) over the last `window` frames of the stream (batch, channel, frame)."""

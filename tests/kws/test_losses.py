@@ -47,10 +47,14 @@ def test_the_embedding_penalty_begins_with_the_second_stage_and_grows_with_the_e
     assert torch.allclose(value(model, b, embedding_penalty=2.0), plain + 2 * length)
 
 
-def test_the_false_accept_penalty_is_the_probability_of_words_where_there_are_none():
+def test_the_false_accept_penalty_is_of_the_window_that_is_surest_of_a_word_where_there_is_none():
     model, b = net().eval(), batch()
+    stream = model.body(b["features"])[-1]
+    decided = torch.stack([model.classify(stream[..., : end + 1]) for end in range(9, 20)], 1)
+    assert torch.allclose(model.decisions(stream), decided, atol=1e-5)
+    none = decided.softmax(-1)[..., 2:].sum(-1).amin(1)[b["targets"] >= 2]
     added = value(model, b, false_accept_penalty=1.0) - value(model, b)
-    assert 0 < added < 1
+    assert torch.allclose(added, -none.log().mean(), atol=1e-5)
     words = {key: tensor[b["targets"] < 2] for key, tensor in b.items()}
     assert torch.allclose(value(model, words, false_accept_penalty=1.0), value(model, words))
     with torch.no_grad():
