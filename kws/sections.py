@@ -213,7 +213,7 @@ def _mined(rounds: list[dict]) -> Html:
         missed = "" if r["miss_percent"] is None else f"{r['miss_percent']:.1f}"
         rows.append([name, f"{r['false_accepts_per_hour']:.2g}", missed, f"{r['mined']:.0f}" if r["mined"] else ""])
     head = ["hard negatives", "false accepts an hour, training audio", "missed on validation, %", "pieces added next"]
-    return table("Trained again with what woke it wrongly; the better one by validation was kept", head, rows)
+    return table("Trained again with what woke it wrongly; the last that validation does not call worse was kept", head, rows)
 
 
 def rate(w: Detection) -> str:

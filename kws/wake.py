@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from bnn.intervals import wilson_interval
 from bnn.training import FINAL
 from export.console import note
 from export.format import Model, write
@@ -36,6 +37,7 @@ from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
 # A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
 AUGMENT = MicrophoneConfig(shift_ms=140, speed=0.15, gain_db=18, reverb_probability=0.4, reverb_max_ms=500)
 DETECTION = "detection.json"
+MINING_ROUNDS = 2
 
 
 def prepare(data: WakeData, config: TrainConfig, noises: list[np.ndarray], augment: AugmentConfig = AUGMENT) -> Data:
@@ -184,29 +186,45 @@ def _mined_again(
     per_day: float,
     teacher: Teacher | None,
 ) -> tuple[Model, list[Detection], list[dict]]:
-    """Train again with hard negatives; the better of both by validation, and what happened."""
+    """Train again and again with hard negatives; the last network that validation does not call worse, and what happened."""
     heard = [clip for clip in ambient if clip.split == "train"]
     if not heard or not config.binary_epochs:
         return model, found, []
-    hard, rate = mine(with_thresholds(model, found, per_day, ""), heard)
-    mining = [_round(0, rate, found, len(hard) // 2)]
-    if not hard:
-        return model, found, mining
     epochs = max(1, config.binary_epochs // 3)
     again = replace(config, float_epochs=0, activation_epochs=0, binary_epochs=epochs, learning_rate=config.learning_rate / 2)
-    initial = load_file(run_dir / "binary.safetensors")
-    second = fitted(prepare(data.with_hard(hard), again, noises), run_dir / "mined", again, teacher, initial)
-    found_again = measure(second, hear(second, listening))
-    _, rate = mine(with_thresholds(second, found_again, per_day, ""), heard)
-    mining.append(_round(1, rate, found_again, 0))
-    better = mining[1]["miss_percent"] <= mining[0]["miss_percent"]
-    mining.append({"chosen": int(better)})
-    note(f"hard negatives: {json.dumps(mining)}")
-    if not better:
-        return model, found, mining
-    for name in (FINAL, CALIBRATION):
-        shutil.copyfile(run_dir / "mined" / name, run_dir / name)
-    return replace(second, metadata=model.metadata | {"logit_unit": second.metadata["logit_unit"]}), found_again, mining
+    networks, mining = [(model, found, run_dir)], []
+    for number in range(MINING_ROUNDS + 1):
+        hard, rate = mine(with_thresholds(model, found, per_day, ""), heard)
+        mining.append(_round(number, rate, found, len(hard) // 2 if number < MINING_ROUNDS else 0))
+        note(f"hard negatives: {json.dumps(mining[-1])}")
+        if not hard or number == MINING_ROUNDS:
+            break
+        data, folder = data.with_hard(hard), run_dir / f"mined-{number + 1}"
+        initial = load_file(networks[-1][2] / "binary.safetensors")
+        model = fitted(prepare(data, again, noises), folder, again, teacher, initial)
+        found = measure(model, hear(model, listening))
+        networks.append((model, found, folder))
+    chosen = _last_good([found for _, found, _ in networks])
+    mining.append({"chosen": chosen})
+    model, found, folder = networks[chosen]
+    if chosen:
+        for name in (FINAL, CALIBRATION):
+            shutil.copyfile(folder / name, run_dir / name)
+        model = replace(model, metadata=networks[0][0].metadata | {"logit_unit": model.metadata["logit_unit"]})
+    return model, found, mining
+
+
+def _last_good(rounds: Sequence[Sequence[Detection]]) -> int:
+    """The last round that misses no more on validation, without a false accept there, than chance allows the best one.
+
+    Hard negatives help on audio that validation has no example of: they have the benefit of the doubt.
+    """
+    n = sum(d.n for d in rounds[0])
+    if not n:
+        return len(rounds) - 1
+    missed = [sum(d.misses(d.quiet) for d in found) for found in rounds]
+    most = wilson_interval(min(missed), n)[1]
+    return max(i for i, count in enumerate(missed) if 100 * count / n <= most)
 
 
 def _round(number: int, rate: float, found: Sequence[Detection], mined: int) -> dict:
