@@ -285,7 +285,7 @@ def _decode_operation(data: bytes, at: int, where: str) -> tuple[Operation, int]
         raise FormatError(f"{where}: truncated header")
     opcode, shortcut, length, cin, cout, taps, dilation, shift_a, shift_b, zero = _HEADER.unpack_from(data, at)
     if opcode not in OPERATIONS:
-        raise FormatError(f"{where}: unknown operation {opcode}; a newer signwave may know it")
+        raise FormatError(f"{where}: unknown operation {opcode}; another version of signwave may")
     if shortcut > 1 or zero:
         raise FormatError(f"{where}: reserved field is not zero")
     op = OPERATIONS[opcode](cin, cout, taps, dilation, shift_a, shift_b, bool(shortcut))

@@ -103,7 +103,7 @@ def _fault_of_shape(graph, at):
     cin, cout, taps, dilation = (u16(graph, at + i) for i in (8, 10, 12, 14))
     shift_a, shift_b = graph[at + 16], graph[at + 17]
     if not CONV_I4 <= op <= SUM_WINDOW:
-        return f"opcode {op} is not known; a newer signwave may know it"
+        return f"opcode {op} is not known; another version of signwave may"
     if shortcut > 1 or zero or (shortcut and not (op == CONV_1B and cin == cout)):
         return "shortcut or reserved field is not valid"
     if not (1 <= cin <= 512 and 1 <= cout <= 512):
