@@ -33,6 +33,7 @@ class StudentLoss(nn.Module):
         self.config = config
         words = torch.tensor([not label.startswith("_") for label in labels])
         self.register_buffer("words", words, persistent=False)
+        self._penalty = 0.0 if words.all() else config.false_accept_penalty  # without labels of other sound nothing is false
         self.later_stage = False
         # In tuples, so that neither is a submodule: they are not trained here.
         self._teacher: tuple[Teacher, ...] = ()
@@ -77,7 +78,7 @@ class StudentLoss(nn.Module):
 
     def _has_terms(self) -> bool:
         c = self.config
-        return bool(self._twin or self._ear) or (self.later_stage and c.embedding_penalty > 0) or c.false_accept_penalty > 0
+        return bool(self._twin or self._ear) or (self.later_stage and c.embedding_penalty > 0) or self._penalty > 0
 
     def _terms(self, net: KwsNet, batch: dict[str, Tensor], stream: list[Tensor]) -> Tensor:
         c, embedding = self.config, net.embed(stream[-1])
@@ -90,10 +91,10 @@ class StudentLoss(nn.Module):
             total = total + c.feature_distill * features_loss(stream[2::2] or stream[-1:], wanted[2::2] or wanted[-1:])
         if self.later_stage and c.embedding_penalty:
             total = total + c.embedding_penalty * embedding.mean(-1).square().sum(1).mean()
-        if c.false_accept_penalty:
+        if self._penalty:
             ambient = ~self.words[batch["targets"]]
             log_none = net.decisions(stream[-1]).log_softmax(-1)[..., ~self.words].logsumexp(-1).amin(-1)  # (clip,)
-            total = total - c.false_accept_penalty * (log_none * ambient).sum() / ambient.sum().clamp_min(1)
+            total = total - self._penalty * (log_none * ambient).sum() / ambient.sum().clamp_min(1)
         return total
 
     def _hint(self, tokens: Tensor, stream: Tensor) -> Tensor:

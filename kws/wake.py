@@ -224,7 +224,7 @@ def _last_good(rounds: Sequence[Sequence[Detection]]) -> int:
         return len(rounds) - 1
     missed = [sum(d.misses(d.quiet) for d in found) for found in rounds]
     most = wilson_interval(min(missed), n)[1]
-    return max(i for i, count in enumerate(missed) if 100 * count / n <= most)
+    return max(i for i, count in enumerate(missed) if count == min(missed) or 100 * count / n <= most)
 
 
 def _round(number: int, rate: float, found: Sequence[Detection], mined: int) -> dict:

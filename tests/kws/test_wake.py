@@ -261,6 +261,7 @@ def test_the_last_round_of_mining_counts_unless_it_misses_more_than_chance_allow
 
     assert _last_good([missing(5), missing(9)]) == 1 and _last_good([missing(5), missing(9), missing(30)]) == 1
     assert _last_good([missing(30), missing(5), missing(14)]) == 1 and _last_good([missing(0), missing(12)]) == 0
+    assert _last_good([missing(100)]) == 0  # nothing is heard, and nothing better is there
     assert _last_good([[], []]) == 1  # nobody says the word in validation
 
 
