@@ -24,10 +24,6 @@ END_MS = 240  # from the end of the phrase to the end of its clip, before augmen
 RECORDED_COPIES = 2  # clips made of each recording of a person saying the phrase: other surroundings each time
 LEAST_SHARE, MOST_COPIES = 4, 4  # negatives for each clip of a phrase, about, and how often a clip is taken at most for that
 CONTEXT = 0.35  # share of clips with other speech before the phrase, and of those with other speech behind it
-CONTEXT_SECONDS = 1.0  # of other speech, at most
-LIKENESS = 0.7  # share of synthesized speech that gets the spectrum of a person's recordings
-LIKENESS_DB = 20.0  # no band is raised or lowered by more
-BANDS_HZ = np.geomspace(100, 7500, 20)  # a third of an octave apart
 PAUSE = 0.1  # of a recording's peak: parts that are never louder hold no speech
 MINED = "_mined_"
 MOST_NEGATIVES = 4000  # clips an epoch; more are left out by lot, so that training ends
@@ -45,19 +41,13 @@ class WakeData(Dataset):
         """Composed clips (clip, sample) int16 at 16 kHz, and targets (clip,) int64."""
         pieces = self.pieces[split]
         words = self.labels[:-1]  # the last is `_unknown_`
-        speech = [p for p in pieces if p.label not in (SILENCE, MINED)]
-        # Recorded speech stands about synthesized phrases too, or a network learns that people never say them.
-        fillers = [p for p in speech if p.label not in words]
-        own = spectra((p for p in speech if p.synthetic), least=1)
-        people = list(spectra(p for p in speech if not p.synthetic).values())
+        short = [p for p in pieces if p.label not in (*words, SILENCE, MINED) and len(p.samples) < 2 * RATE_HZ]
+        fillers = {spoken: [p for p in short if p.synthetic == spoken] or short for spoken in (False, True)}
         n = round(self.seconds * RATE_HZ)
         out = np.empty((len(pieces), n), np.int16)
         for i, piece in enumerate(pieces):
             rng = np.random.default_rng([self.seed, SPLITS.index(split), i])
-            if people and piece.synthetic and piece.speaker in own and piece.label != MINED and rng.random() < LIKENESS:
-                gain_db = people[int(rng.integers(len(people)))] - own[piece.speaker]
-                piece = replace(piece, samples=equalized(piece.samples, gain_db))
-            out[i] = compose(piece, piece.label in words, fillers, n, rng)
+            out[i] = compose(piece, piece.label in words, fillers[piece.synthetic], n, rng)
         targets = [self.labels.index(clip.label) for clip in self.clips(split)]
         return out, np.array(targets, np.int64)
 
@@ -112,54 +102,16 @@ def compose(piece: Piece, positive: bool, fillers: Sequence[Piece], n: int, rng:
     out[start:end] = sound
     before, after = rng.random(2) < CONTEXT
     if before and fillers:
-        other = _level(_part(fillers[int(rng.integers(len(fillers)))].samples, rng), sound, rng)
+        other = _level(fillers[int(rng.integers(len(fillers)))].samples, sound, rng)
         stop = max(0, start - int(rng.uniform(0, 0.25) * RATE_HZ))
         other = other[max(0, len(other) - stop) :]
         out[stop - len(other) : stop] += other
     if after and fillers:
-        other = _level(_part(fillers[int(rng.integers(len(fillers)))].samples, rng), sound, rng)
+        other = _level(fillers[int(rng.integers(len(fillers)))].samples, sound, rng)
         begin = min(n, end + int(rng.uniform(0, 0.15) * RATE_HZ))
         other = other[: n - begin]
         out[begin : begin + len(other)] += other
     return np.clip(np.rint(out), -32768, 32767).astype(np.int16)
-
-
-def spectra(pieces: Iterable[Piece], least: int = 3, most: int = 12) -> dict[str, np.ndarray]:
-    """{speaker: long-term average spectrum (band,) in dB about its mean} of those with at least so many pieces.
-
-    What a voice, its microphone and its room are like, whatever is said (Byrne et al., 1994).
-    """
-    of: dict[str, list[np.ndarray]] = {}
-    for piece in pieces:
-        known = of.setdefault(piece.speaker, [])
-        if len(known) < most and len(piece.samples) >= RATE_HZ // 10:
-            known.append(_band_powers(piece.samples[: 4 * RATE_HZ]))
-    means = {speaker: 10 * np.log10(np.mean(known, 0)) for speaker, known in of.items() if speaker and len(known) >= least}
-    return {speaker: level - level.mean() for speaker, level in means.items()}
-
-
-def _band_powers(samples: np.ndarray) -> np.ndarray:
-    """Shares (band,) of a sound's power."""
-    power = np.abs(np.fft.rfft(samples.astype(np.float32))) ** 2
-    edges = np.searchsorted(np.fft.rfftfreq(len(samples), 1 / RATE_HZ), np.geomspace(90, 8000, len(BANDS_HZ) + 1))
-    bands = np.array([power[a : max(b, a + 1)].sum() for a, b in zip(edges, edges[1:], strict=False)])
-    return (bands + 1e-6 * power.sum() + 1e-9) / (power.sum() + 1e-9)
-
-
-def equalized(samples: np.ndarray, gain_db: np.ndarray) -> np.ndarray:
-    """A sound (sample,) int16 with its spectrum raised by gain_db (band,) dB, as loud as before."""
-    spectrum, n = np.fft.rfft(samples.astype(np.float32)), len(samples)
-    octave = np.log2(np.maximum(np.fft.rfftfreq(n, 1 / RATE_HZ), 30))
-    gain = np.interp(octave, np.log2(BANDS_HZ), np.clip(gain_db, -LIKENESS_DB, LIKENESS_DB))
-    out = np.fft.irfft(spectrum * 10 ** (gain / 20), n)
-    return np.rint(out * (np.abs(samples.astype(np.float32)).max() / (np.abs(out).max() or 1.0))).astype(np.int16)
-
-
-def _part(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """At most CONTEXT_SECONDS of a recording, from anywhere in it."""
-    most = round(CONTEXT_SECONDS * RATE_HZ)
-    start = int(rng.integers(len(samples) - most + 1)) if len(samples) > most else 0
-    return samples[start : start + most]
 
 
 def _level(other: np.ndarray, sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
