@@ -265,7 +265,11 @@ class Kokoro:
     def speakers(self, language: str) -> dict[str, list[str]]:
         """{speaker: voices} of a language."""
         wanted = language.lower()
-        spoken = {name: self._LANGUAGES.get(name[0], "") for name in self._open().voices}
+        try:
+            with np.load(self._file(1)) as voices:  # their names alone: the network is not asked yet
+                spoken = {name: self._LANGUAGES.get(name[0], "") for name in voices.files}
+        except Exception as error:
+            raise self._unreadable(error) from None
         fits = [name for name, own in spoken.items() if _is_english(wanted) or own and (own + "-").startswith(wanted + "-")]
         return _warped(self.name, sorted(fits))
 
@@ -284,15 +288,20 @@ class Kokoro:
             import onnxruntime
             from kokoro_onnx import Kokoro as Model
 
-            network, voices = (next(iter(sorted(self.folder.glob(pattern)))) for pattern in self.files)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1  # several clips are made at a time
             options.log_severity_level = 3
             try:
-                self._model = Model.from_session(onnxruntime.InferenceSession(str(network), options), str(voices))
+                self._model = Model.from_session(onnxruntime.InferenceSession(self._file(0), options), self._file(1))
             except Exception as error:
-                raise SynthesisError(f"{self.folder}: Kokoro cannot be read ({error!r:.200}); fetch it again") from None
+                raise self._unreadable(error) from None
         return self._model
+
+    def _file(self, i: int) -> str:
+        return str(min(self.folder.glob(self.files[i])))
+
+    def _unreadable(self, error: Exception) -> SynthesisError:
+        return SynthesisError(f"{self.folder}: Kokoro cannot be read ({error!r:.200}); fetch it again")
 
     def close(self) -> None:
         """Let go of the network."""
