@@ -96,12 +96,15 @@ class KwsNet(nn.Module):
 
     def embed(self, stream: Tensor) -> Tensor:
         """What the head multiplies with, (batch, channel, frame), over the last `window` frames of the stream."""
-        return self.head_norm(stream).clamp(0, HEAD_CEILING)[..., -self.config.window :]
+        return self._embedding(stream)[..., -self.config.window :]
+
+    def _embedding(self, stream: Tensor) -> Tensor:
+        return self.head_norm(stream).clamp(0, HEAD_CEILING)
 
     def decisions(self, stream: Tensor) -> Tensor:
         """Logits (batch, position, label) of every window in the stream, as a device that listens decides frame by frame."""
-        embedding = self.head_norm(stream).clamp(0, HEAD_CEILING)
-        return self.head(F.avg_pool1d(embedding, min(self.config.window, stream.shape[-1]), stride=1).transpose(1, 2))
+        window = min(self.config.window, stream.shape[-1])
+        return self.head(F.avg_pool1d(self._embedding(stream), window, stride=1).transpose(1, 2))
 
     def classify(self, stream: Tensor) -> Tensor:
         """Mean logits (batch, label) over the last `window` frames of the stream (batch, channel, frame)."""
