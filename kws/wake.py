@@ -37,7 +37,6 @@ from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
 # A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
 AUGMENT = MicrophoneConfig(shift_ms=140, speed=0.15, gain_db=18, reverb_probability=0.4, reverb_max_ms=500)
 DETECTION = "detection.json"
-MINING_ROUNDS = 1  # a second one changed nothing beyond noise
 
 
 def prepare(data: WakeData, config: TrainConfig, noises: list[np.ndarray], augment: AugmentConfig = AUGMENT) -> Data:
@@ -186,32 +185,31 @@ def _mined_again(
     per_day: float,
     teacher: Teacher | None,
 ) -> tuple[Model, list[Detection], list[dict]]:
-    """Train again and again with hard negatives; the last network that validation does not call worse, and what happened."""
+    """Train once more, with hard negatives; that network unless validation calls it worse, and what happened.
+
+    A second round changed nothing beyond noise (docs/ablations.md).
+    """
     heard = [clip for clip in ambient if clip.split == "train"]
     if not heard or not config.binary_epochs:
         return model, found, []
-    epochs = max(1, config.binary_epochs // 3)
+    hard, rate = mine(with_thresholds(model, found, per_day, ""), heard)
+    mining = [_round(0, rate, found, len(hard) // 2)]
+    if not hard:
+        return model, found, [*mining, {"chosen": 0}]
+    epochs, folder = max(1, config.binary_epochs // 3), run_dir / "mined-1"
     again = replace(config, float_epochs=0, activation_epochs=0, binary_epochs=epochs, learning_rate=config.learning_rate / 2)
-    networks, mining = [(model, found, run_dir)], []
-    for number in range(MINING_ROUNDS + 1):
-        hard, rate = mine(with_thresholds(model, found, per_day, ""), heard)
-        mining.append(_round(number, rate, found, len(hard) // 2 if number < MINING_ROUNDS else 0))
-        note(f"hard negatives: {json.dumps(mining[-1])}")
-        if not hard or number == MINING_ROUNDS:
-            break
-        data, folder = data.with_hard(hard), run_dir / f"mined-{number + 1}"
-        initial = load_file(networks[-1][2] / "binary.safetensors")
-        model = fitted(prepare(data, again, noises), folder, again, teacher, initial)
-        found = measure(model, hear(model, listening))
-        networks.append((model, found, folder))
-    chosen = _last_good([found for _, found, _ in networks])
-    mining.append({"chosen": chosen})
-    model, found, folder = networks[chosen]
-    if chosen:
-        for name in (FINAL, CALIBRATION):
-            shutil.copyfile(folder / name, run_dir / name)
-        model = replace(model, metadata=networks[0][0].metadata | {"logit_unit": model.metadata["logit_unit"]})
-    return model, found, mining
+    initial = load_file(run_dir / "binary.safetensors")
+    second = fitted(prepare(data.with_hard(hard), again, noises), folder, again, teacher, initial)
+    found_again = measure(second, hear(second, listening))
+    _, rate = mine(with_thresholds(second, found_again, per_day, ""), heard)
+    chosen = _last_good([found, found_again])
+    mining += [_round(1, rate, found_again, 0), {"chosen": chosen}]
+    note(f"hard negatives: {json.dumps(mining)}")
+    if not chosen:
+        return model, found, mining
+    for name in (FINAL, CALIBRATION):
+        shutil.copyfile(folder / name, run_dir / name)
+    return replace(second, metadata=model.metadata | {"logit_unit": second.metadata["logit_unit"]}), found_again, mining
 
 
 def _last_good(rounds: Sequence[Sequence[Detection]]) -> int:
