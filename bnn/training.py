@@ -83,6 +83,7 @@ def fit(
     loss: Callable[[nn.Module, Any], Tensor],
     seed: int = 0,
     patience: int | None = None,
+    settled: float = 0.0,
     resume: bool = True,
     device: str = "auto",
     amp: str = "off",
@@ -93,7 +94,8 @@ def fit(
     """Train `model` through `stages`; it returns with the weights of the best epoch of the last one.
 
     Each stage starts from the best weights of the one before it and chooses among its own epochs only. `patience`: epochs without
-    a better validation after which a stage ends. `amp`: "off", "bf16" or "fp16"; steps of small networks gain nothing by it.
+    a better validation after which a stage ends. `settled`: share of a stage after which its epochs compete; earlier ones, at
+    high learning rates, are good by chance. `amp`: "off", "bf16" or "fp16"; steps of small networks gain nothing by it.
     `config` is kept in the run folder beside the arguments. `on_stage` is called as a stage begins. A `loss` that is a module
     learns too. Raises TrainingError where training cannot go on, Interrupted on Ctrl-C: the same call then resumes exactly.
     """
@@ -106,7 +108,7 @@ def fit(
     with Display(progress and processes.main, sum(stage.epochs for stage in stages)) as display:
         try:
             if state.final is None:
-                _train_stages(trainer, stages, state, patience, display)
+                _train_stages(trainer, stages, state, patience, settled, display)
         except KeyboardInterrupt:
             message = f"interrupted after {state.total} epochs; the same command resumes from {trainer.run_dir / CHECKPOINT}"
             display.say(message, always=processes.main)
@@ -117,7 +119,9 @@ def fit(
     return FitResult(trainer.run_dir, state.results, state.final, state.history)
 
 
-def _train_stages(trainer: "_Trainer", stages: Sequence[Stage], state: _State, patience: int | None, display: Display) -> None:
+def _train_stages(
+    trainer: "_Trainer", stages: Sequence[Stage], state: _State, patience: int | None, settled: float, display: Display
+) -> None:
     """The loop itself: every stage, every epoch; `state` says where to begin and is kept up to date."""
     for number, stage in list(enumerate(stages))[state.stage :]:
         state.stage = number
@@ -128,7 +132,7 @@ def _train_stages(trainer: "_Trainer", stages: Sequence[Stage], state: _State, p
             pace = trainer.pace.row()
             value = trainer.validate()
             state.epoch, state.total, state.stale = state.epoch + 1, state.total + 1, state.stale + 1
-            if state.best is None or value > state.best["value"]:
+            if state.best is None or state.epoch <= settled * stage.epochs or value > state.best["value"]:
                 state.best, state.stale = {"value": value, **trainer.weights()}, 0
             row = {"stage": stage.name, "epoch": state.epoch, "loss": mean_loss, "val": value}
             row |= {"lr": trainer.learning_rate, "seconds": round(time.perf_counter() - started, 3), **pace}

@@ -138,6 +138,14 @@ def test_early_stopping_ends_a_stage_and_goes_on_with_the_next(tmp_path):
     assert [row["stage"] for row in result.history] == ["float"] * 4 + ["activations"] * 5
 
 
+@pytest.mark.parametrize("settled, best", [(0, 99), (0.6, 80), (1, 75)])
+def test_epochs_before_a_stage_has_settled_do_not_compete(settled, best, tmp_path):
+    figures = iter([50, 99, 70, 80, 75, 0])
+    stages = [replace(tiny.stages()[0], epochs=5)]
+    _, result = tiny.train(tmp_path, stages=stages, validate=lambda model: next(figures), settled=settled)
+    assert result.best == {"float": best}
+
+
 def test_stages_are_announced_and_latent_weights_stay_clipped(tmp_path):
     names = []
     stages = [Stage("binary", Precision.BINARY, 1, learning_rate=1.0, clip=0.5)]
