@@ -11,7 +11,7 @@ import importlib.util
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import track
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
@@ -42,9 +42,13 @@ class TeacherError(ValueError):
 
 @dataclass
 class TeacherConfig:
-    """How a teacher is fine-tuned. The head, new and small, learns `head_rate / learning_rate` times as fast as the body."""
+    """How a teacher is fine-tuned: `trainings` times, from seeds that follow `seed`, into the mean of their weights.
+
+    The head, new and small, learns `head_rate / learning_rate` times as fast as the body.
+    """
 
     seed: int = 0
+    trainings: int = 1
     epochs: int = 4
     batch_size: int = 64
     learning_rate: float = 1.5e-4
@@ -132,7 +136,8 @@ def train_teacher(
 ) -> TextTeacher:
     """Fine-tune a pretrained encoder on (texts, label numbers); the same call resumes, or loads what is finished.
 
-    The best epoch by validation stays, in `run_dir`, from where `load_teacher` reads it again. Raises TeacherError.
+    The best epoch by validation stays; of several trainings, in folders of their own, the mean of the weights (Wortsman et al.,
+    2022). It stands in `run_dir`, from where `load_teacher` reads it again. Raises TeacherError.
     """
     config, run_dir = config or TeacherConfig(), Path(run_dir)
     body, tokenizer = load_body(name_or_dir)
@@ -142,6 +147,16 @@ def train_teacher(
     body.config.save_pretrained(run_dir / BODY)
     tokenizer.save_pretrained(run_dir / BODY)
     write_atomically(run_dir / LABELS, "\n".join([repr(teacher.head_scale), *labels]).encode())
+    if config.trainings > 1:
+        seeds = range(config.seed, config.seed + config.trainings)
+        parts = [(run_dir / f"seed{seed}", replace(config, seed=seed, trainings=1)) for seed in seeds]
+        several = [train_teacher(name_or_dir, train, val, labels, *part) for part in parts]
+        weights = [each.state_dict() for each in several]
+        mean = {key: torch.stack([each[key].double() for each in weights]).mean(0).to(like) for key, like in weights[0].items()}
+        write_atomically(run_dir / WEIGHTS, save({key: tensor.cpu() for key, tensor in mean.items()}))
+        teacher = several[0]
+        teacher.load_state_dict(mean)
+        return teacher.eval()
     targets = np.asarray(val[1])
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

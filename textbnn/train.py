@@ -43,6 +43,7 @@ SIZES = {16: 16, 32: 48, 64: 64, 128: 96}  # KB -> channels: chosen on validatio
 NGRAMS = ("words", "word2", "skip2", "chars3", "chars4")
 FAMILIES = {"ngram": NGRAMS, "sentencepiece": (*NGRAMS, "pieces", "piece2")}
 ENOUGH = 15_000  # further texts to choose a dictionary by: with more it comes to suit them, and not what people write
+SETTLED = 0.8  # share of the epochs after which they compete: of all, the best on one half of validation was worse on the other
 PIECES_A_KB = 8  # the vocabulary takes an eighth of the file or less
 KB = 1024
 
@@ -65,6 +66,7 @@ class TextConfig:
     learning_rate: float = 2e-2
     label_smoothing: float = 0.05
     temperature: float = 0.75
+    teachers: int = 4
     teacher_epochs: int = 4
 
     def check(self) -> "TextConfig":
@@ -83,7 +85,7 @@ _MANY = (0, 10_000_000)
 _RANGES = {"seed": (0, 2**31), "keep": (50, 100), "channels": (0, 512), "least": (1, 100),
            "invented": _MANY, "drawn": _MANY, "drop": (0, 0.9), "epochs": (1, 100_000), "batch_size": (2, 65536),
            "learning_rate": (1e-7, 1), "label_smoothing": (0, 0.9), "temperature": (0.1, 100),
-           "teacher_epochs": (1, 1000)}  # fmt: skip
+           "teachers": (1, 100), "teacher_epochs": (1, 1000)}  # fmt: skip
 
 
 def configure(max_kb: int = 32, tokenizer: str = "auto", overrides: Sequence[str] = ()) -> TextConfig:
@@ -130,7 +132,7 @@ def prepare(data: Dataset, run_dir: Path, config: TextConfig, teacher: str, unla
     if (Path(teacher) / LABELS).exists():  # finished in another run: its answers are kept there
         home, tutor = Path(teacher), load_teacher(teacher, labels)
     else:
-        home, tuning = run_dir / "teacher", TeacherConfig(epochs=config.teacher_epochs)
+        home, tuning = run_dir / "teacher", TeacherConfig(trainings=config.teachers, epochs=config.teacher_epochs)
         tutor = train_teacher(teacher, (texts, targets), val, labels, home, tuning)
     vectors = tutor.body.get_input_embeddings().weight.detach()
     invented = invent(texts, targets, config.invented, near_words(vectors, tutor.tokenizer.get_vocab(), texts), seed=0)
@@ -203,7 +205,8 @@ def train(
 
     stages = [Stage("binary", Precision.BINARY, config.epochs, config.learning_rate, clip=LATENT_LIMIT)]
     settings = {**to_dict(config), "labels": lessons.labels, "teacher": teacher}
-    fit(net, stages, batches, validate, run_dir, loss=student_loss(config), seed=config.seed, config=settings)
+    loss = student_loss(config)
+    fit(net, stages, batches, validate, run_dir, loss=loss, seed=config.seed, settled=SETTLED, config=settings)
     model = blank.model(net, candidates.keys)
     model.thresholds = [threshold(model, lessons, config.keep)] * len(model.labels)
     size = write(model, run_dir / MODEL)

@@ -1,8 +1,11 @@
 """Text teachers: fine-tuning, what is kept of it, and answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.textbnn.encoder import commands, encoder
 from textbnn.teacher import Batches, TeacherConfig, TeacherError, cached_logits, load_body, load_teacher, train_teacher
@@ -42,6 +45,20 @@ def test_a_finished_teacher_is_loaded_and_not_trained_again(taught):
     np.testing.assert_allclose(read.logits(texts), teacher.logits(texts), atol=1e-5)
     with pytest.raises(TeacherError, match="it knows 4 labels"):
         load_teacher(run, ["a", "b"])
+
+
+def test_several_trainings_make_one_teacher_of_the_mean_of_their_weights(taught, tmp_path):
+    call = (*taught[1][:4], tmp_path, replace(CONFIG, trainings=2, epochs=2))
+    teacher = train_teacher(*call)
+    first, second = (load_file(tmp_path / f"seed{seed}" / "model.safetensors") for seed in (0, 1))
+    mean = load_file(tmp_path / "model.safetensors")
+    assert any((first[key] != second[key]).any() for key in first)
+    for key in first:
+        torch.testing.assert_close(mean[key], (first[key] + second[key]) / 2)
+    texts, stamp = call[2][0], (tmp_path / "seed1" / "model.safetensors").stat().st_mtime_ns
+    for same in (load_teacher(tmp_path, call[3]), train_teacher(*call)):
+        np.testing.assert_allclose(same.logits(texts), teacher.logits(texts), atol=1e-5)
+    assert (tmp_path / "seed1" / "model.safetensors").stat().st_mtime_ns == stamp
 
 
 def test_cached_answers_are_those_of_the_teacher_and_survive_damage(taught, tmp_path, monkeypatch):

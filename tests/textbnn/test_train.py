@@ -12,7 +12,7 @@ from textbnn.data import UNKNOWN, DataError, Dataset, Example
 from textbnn.evaluate import classify, results
 from textbnn.train import Exporter, Lessons, configure, prepare, threshold, train
 
-QUICK = ["epochs=8", "channels=32", "invented=60", "drawn=40", "batch_size=16", "teacher_epochs=2"]
+QUICK = ["epochs=8", "channels=32", "invented=60", "drawn=40", "batch_size=16", "teachers=2", "teacher_epochs=2"]
 
 
 @pytest.fixture(scope="module")
