@@ -6,14 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from bnn.config import ConfigError, load
 from bnn.training import Interrupted, TrainingError
 from export.format import read
 from kws import train as training
-from kws.batches import Batches
 from kws.cli import load_preset
 from kws.data import load_folder
 from kws.embedding import SpeechEmbedding
@@ -165,26 +163,6 @@ def test_a_teacher_trained_behind_an_ear_teaches_and_can_be_taken_again(override
 def test_an_unfinished_run_cannot_be_exported(tmp_path):
     with pytest.raises(TrainingError, match="holds no finished training"):
         load_run(tmp_path)
-
-
-def test_batches_are_every_clip_once_and_the_same_for_the_same_seed():
-    config = load_preset("s", ["batch_size=4"])
-    batches = Batches(np.zeros((2, 10, 50, 40), np.int8), np.arange(10), config)
-    first, second = (list(batches(0, torch.Generator().manual_seed(3))) for _ in range(2))
-    assert len(first) == batches.steps == 3
-    assert sorted(torch.cat([b["targets"] for b in first]).tolist()) == list(range(10))
-    assert all(torch.equal(a["features"], b["features"]) for a, b in zip(first, second, strict=True))
-
-
-def test_an_epoch_draws_as_much_further_material_as_there_are_clips():
-    batches = Batches(np.zeros((2, 30, 50, 40), np.int8), np.arange(30), load_preset("s", ["batch_size=4"]), extra=20)
-    generator = torch.Generator().manual_seed(3)
-    epochs = [torch.cat([b["targets"] for b in batches(i, generator)]).tolist() for i in range(2)]
-    for targets in epochs:
-        assert len(targets) == 20 and set(range(10)) < set(targets) and len(set(targets)) == 20
-    assert set(epochs[0]) != set(epochs[1]) and batches.steps == 5
-    few = Batches(np.zeros((2, 12, 50, 40), np.int8), np.arange(12), load_preset("s", ["batch_size=4"]), extra=2)
-    assert sorted(torch.cat([b["targets"] for b in few(0, generator)]).tolist()) == list(range(12))
 
 
 @pytest.mark.parametrize("preset", ["s", "m", "l", "demo", "gsc12", "gsc35"])
