@@ -26,7 +26,7 @@ LEAST_SHARE, MOST_COPIES = 4, 4  # negatives for each clip of a phrase, about, a
 CONTEXT = 0.35  # share of clips with other speech before the phrase, and of those with other speech behind it
 PAUSE = 0.1  # of a recording's peak: parts that are never louder hold no speech
 MINED = "_mined_"
-MOST_NEGATIVES = 4000  # clips an epoch; more are left out by lot, so that training ends
+NEGATIVES = 2000  # clips an epoch at most, once and again for each phrase; more are left out by lot, so that training ends
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class WakeData(Dataset):
     def of(cls, labels: Sequence[str], pieces: Iterable[Piece], seconds: float, seed: int) -> "WakeData":
         """Of all pieces, a share of the phrases cut off as negatives, and not too many negatives."""
         rng = np.random.default_rng([seed, 3])
+        most = {"train": NEGATIVES * (1 + len(labels)), "val": NEGATIVES * (1 + len(labels)) // 5}
         by_split: dict[str, list[Piece]] = {}
-        for split in ("train", "val"):
+        for split in most:
             chosen = [p for p in pieces if p.split == split]
             phrases = [p for p in chosen if p.label in labels]
             others = [p for p in chosen if p.label not in labels] + [_cut_off(p, rng) for p in phrases if rng.random() < 0.2]
-            most = MOST_NEGATIVES if split == "train" else MOST_NEGATIVES // 5
-            kept = sorted(rng.permutation(len(others))[:most])
+            kept = sorted(rng.permutation(len(others))[: most[split]])
             by_split[split] = [p for label in labels for p in _enough([p for p in phrases if p.label == label], len(kept))]
             by_split[split] += [others[i] for i in kept]
         all_labels = [*labels, UNKNOWN]

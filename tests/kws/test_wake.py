@@ -107,6 +107,13 @@ def test_a_phrase_ends_before_its_clip_does_with_other_speech_around():
     assert 0.2 < before.mean() < 0.5 and 0.2 < after.mean() < 0.5 and (before & after).any()
 
 
+def test_more_phrases_have_more_negatives():
+    pieces = [piece(np.full(800, 100), label) for label in ("one", "two") for _ in range(5)]
+    pieces += [piece(np.full(800, 100), UNKNOWN)] * 7000
+    for labels, most in ((["one"], 4000), (["one", "two"], 6000)):
+        assert WakeData.of(labels, pieces, 0.1, 0).counts()["train"][UNKNOWN] == most
+
+
 def test_long_recordings_are_cut_anywhere_and_mined_ones_where_the_network_was_wrong():
     rng, ramp = np.random.default_rng(0), np.arange(30000)
     starts = {int(compose(piece(ramp, UNKNOWN, False), False, [], 1600, rng)[0]) for _ in range(20)}
