@@ -23,7 +23,7 @@ def interval(result: Evaluation) -> str:
 def row(run: Path, data: Path, label_column: str, split: str) -> dict:
     """Figures of one run on a split of the data."""
     model = read(run / MODEL)
-    waveforms, targets = open_data(data, model.labels, label_column).waveforms(split)
+    waveforms, targets = open_data(data, model.labels, label_column).waveforms(split, float(model.metadata["seconds"]))
     others = evaluate_stages(run, waveforms, targets)
     facts = describe(model, (run / MODEL).stat().st_size)
     integer = evaluate(model, waveforms, targets)

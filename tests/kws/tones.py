@@ -26,6 +26,7 @@ def write_tones(root: Path, speakers: int = 20, seed: int = 0) -> Path:
 
 
 TINY = [
+    "seconds=1.0",
     "variants=3",
     "batch_size=12",
     "float_epochs=4",
