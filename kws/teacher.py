@@ -90,6 +90,7 @@ class FeatureTeacher(Teacher):
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, frame, band), bytes or their floating mixtures, to logits (batch, label)."""
+        _check_length(self.model, features)
         scaled = (features.float() - FEATURE_MEAN) / FEATURE_DEVIATION
         return self.model(input_values=scaled).logits
 
@@ -118,6 +119,7 @@ class EmbeddingTeacher(Teacher):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """What the ear heard (batch, token, 96) to logits (batch, label)."""
+        _check_length(self.model, tokens)
         return self.model(input_values=tokens.float() / TOKEN_DEVIATION).logits
 
     @torch.no_grad()
@@ -132,6 +134,13 @@ class EmbeddingTeacher(Teacher):
         disable_progress_bar()
         self.model.save_pretrained(folder)
         save_file({name: tensor.contiguous() for name, tensor in self.ear.state_dict().items()}, Path(folder) / EMBEDDING)
+
+
+def _check_length(model: StemmedTransformer, clips: Tensor) -> None:
+    known, given = model.config.max_length, clips.shape[1]
+    if given != known:
+        learned = f"this teacher learned from clips of {known} steps, these have {given}"
+        raise TeacherError(f"{learned}: set seconds as it was then, or train a teacher anew")
 
 
 class WaveformTeacher(Teacher):

@@ -13,7 +13,8 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from kws.teacher import TeacherError, build_teacher, load_teacher, map_labels
+from kws.teacher import TeacherError, build_embedding_teacher, build_teacher, load_teacher, map_labels
+from tests.kws.ears import small_ear
 
 LABELS = ["down", "up", "_silence_", "_unknown_"]
 TEACHER_CLASSES = ["Up", "cat", "down", "dog"]
@@ -155,3 +156,11 @@ def test_impossible_sizes_are_refused():
         build_teacher(LABELS, size="huge")
     with pytest.raises(TeacherError, match="at least 8 frames"):
         build_teacher(LABELS, frames=4)
+
+
+def test_clips_of_another_length_are_refused():
+    with pytest.raises(TeacherError, match="clips of 50 steps, these have 60: set seconds"):
+        build_teacher(["a", "b"], size="tiny").logits(None, torch.zeros(2, 60, 40, dtype=torch.int8))
+    teacher = build_embedding_teacher(["a", "b"], small_ear(), 16000, "tiny")
+    with pytest.raises(TeacherError, match="these have"):
+        teacher.logits(torch.zeros(2, 32000, dtype=torch.int16), None)
