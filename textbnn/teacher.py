@@ -148,15 +148,10 @@ def train_teacher(
     tokenizer.save_pretrained(run_dir / BODY)
     write_atomically(run_dir / LABELS, "\n".join([repr(teacher.head_scale), *labels]).encode())
     if config.trainings > 1:
-        seeds = range(config.seed, config.seed + config.trainings)
-        parts = [(run_dir / f"seed{seed}", replace(config, seed=seed, trainings=1)) for seed in seeds]
-        several = [train_teacher(name_or_dir, train, val, labels, *part) for part in parts]
-        weights = [each.state_dict() for each in several]
-        mean = {key: torch.stack([each[key].double() for each in weights]).mean(0).to(like) for key, like in weights[0].items()}
-        write_atomically(run_dir / WEIGHTS, save({key: tensor.cpu() for key, tensor in mean.items()}))
-        teacher = several[0]
-        teacher.load_state_dict(mean)
-        return teacher.eval()
+        each = [replace(config, seed=config.seed + i, trainings=1) for i in range(config.trainings)]
+        mean = _mean([train_teacher(name_or_dir, train, val, labels, run_dir / f"seed{one.seed}", one) for one in each])
+        write_atomically(run_dir / WEIGHTS, save({key: tensor.cpu() for key, tensor in mean.state_dict().items()}))
+        return mean
     targets = np.asarray(val[1])
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -171,6 +166,14 @@ def train_teacher(
     batches = Batches(teacher, *train, config.batch_size)
     fit(teacher, [stage], batches, validate, run_dir, loss=loss, seed=config.seed, config=settings)
     return teacher
+
+
+def _mean(teachers: Sequence[TextTeacher]) -> TextTeacher:
+    """The first of them, with the mean of all their weights."""
+    weights = [teacher.state_dict() for teacher in teachers]
+    mean = {key: torch.stack([w[key].double() for w in weights]).mean(0).to(like) for key, like in weights[0].items()}
+    teachers[0].load_state_dict(mean)
+    return teachers[0].eval()
 
 
 def load_teacher(run_dir: str | Path, labels: Sequence[str]) -> TextTeacher:
