@@ -61,13 +61,13 @@ class WakeData(Dataset):
     def of(cls, labels: Sequence[str], pieces: Iterable[Piece], seconds: float, seed: int) -> "WakeData":
         """Of all pieces, a share of the phrases cut off as negatives, and not too many negatives."""
         rng = np.random.default_rng([seed, 3])
-        most = {"train": NEGATIVES * (1 + len(labels)), "val": NEGATIVES * (1 + len(labels)) // 5}
+        most = NEGATIVES * (1 + len(labels))
         by_split: dict[str, list[Piece]] = {}
-        for split in most:
+        for split, limit in (("train", most), ("val", most // 5)):
             chosen = [p for p in pieces if p.split == split]
             phrases = [p for p in chosen if p.label in labels]
             others = [p for p in chosen if p.label not in labels] + [_cut_off(p, rng) for p in phrases if rng.random() < 0.2]
-            kept = sorted(rng.permutation(len(others))[: most[split]])
+            kept = sorted(rng.permutation(len(others))[:limit])
             by_split[split] = [p for label in labels for p in _enough([p for p in phrases if p.label == label], len(kept))]
             by_split[split] += [others[i] for i in kept]
         all_labels = [*labels, UNKNOWN]
