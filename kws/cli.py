@@ -183,13 +183,14 @@ def sweep(
     file: Annotated[Path, typer.Argument(help="TOML: preset, seeds, tables runs or grid of overrides, as bench/ablations.toml.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of all runs; the same command goes on with those not yet done.")],
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time. Each is a process of its own.")] = 1,
-    data: Annotated[str, typer.Option(help="This and the next six as in kws train, before table train in the file.")] = "",
+    data: Annotated[str, typer.Option(help="This and the next seven as in kws train, before table train in the file.")] = "",
     labels: Annotated[str, typer.Option(help="See kws train.")] = "",
     label_column: Annotated[str, typer.Option(help="See kws train.")] = "",
     extra: Annotated[str, typer.Option(help="See kws train.")] = "",
     negatives: Annotated[str, typer.Option(help="See kws train; several folders separated by commas.")] = "",
     noise: Annotated[str, typer.Option(help="See kws train.")] = "",
     teacher: Annotated[str, typer.Option(help="See kws train.")] = "",
+    start: Annotated[str, typer.Option(help="See kws train; {seed} stands for the seed of each run, in all of these.")] = "",
     json: Json = False,
 ) -> None:
     """Train many variants with several seeds each, and compare them in one table: results.json and results.md.
@@ -202,7 +203,7 @@ def sweep(
     from kws.sweep import sweep as run_sweep
 
     given = {"data": data, "labels": labels, "label_column": label_column, "extra": extra, "negatives": negatives,
-             "noise": noise, "teacher": teacher}  # fmt: skip
+             "noise": noise, "teacher": teacher, "start": start}  # fmt: skip
     result = run_sweep(file, out, {key: value for key, value in given.items() if value}, workers)
     show(result, as_text(result), json)
     for each in result["failed"]:

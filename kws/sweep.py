@@ -5,6 +5,7 @@
     set = ["variants=20"]                         # of all runs
     [train]                                       # what `kws train` takes as options
     data = "recordings"
+    start = "runs/float/default-s{seed}"          # each seed from a finished run of its own
     [runs]                                        # name = overrides; the first is what the others are compared with
     default = []
     quadratic = ["model.estimator=quadratic"]
@@ -39,7 +40,7 @@ from export.format import write_atomically
 JOB, DONE, LOG, RESULTS = "job.json", "done.json", "log.txt", "results.json"
 TAKEN = 75  # exit status of a run that another process has: EX_TEMPFAIL of sysexits.h
 POLL_S = 0.2
-OPTIONS = ("data", "labels", "label_column", "extra", "negatives", "noise", "teacher")
+OPTIONS = ("data", "labels", "label_column", "extra", "negatives", "noise", "teacher", "start")
 T95 = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % quantile of Student's t, by number of values
 
 
@@ -75,7 +76,8 @@ def plan(file: str | Path, out: str | Path, options: dict[str, str]) -> list[Job
             overriding = [*spec.get("set", []), *overrides, f"seed={seed}"]
             load_preset(spec["preset"], overriding)
             folder = Path(out) / f"{_safe(name)}-s{seed}"
-            jobs.append(Job(name, seed, folder, {"preset": spec["preset"], "set": overriding}, options))
+            own = {key: value.replace("{seed}", str(seed)) for key, value in options.items()}
+            jobs.append(Job(name, seed, folder, {"preset": spec["preset"], "set": overriding}, own))
     if not jobs or len({job.folder for job in jobs}) < len(jobs):
         raise ConfigError(f"{file}: {len(jobs)} runs, some of one name; give at least one in [runs] or [grid], each its own name")
     return jobs
@@ -262,10 +264,10 @@ def run_job(folder: Path, options: dict[str, str]) -> int:
         job = json.loads((folder / JOB).read_text())
         started = time.perf_counter()
         config = load_preset(job["preset"], job["set"])
-        negatives = split_commas(options.pop("negatives", ""))
+        negatives, start = split_commas(options.pop("negatives", "")), options.pop("start", None)
         dataset, noise, teacher = open_training(config, **options, negatives=negatives)
         taught = options.get("teacher") != "none"
-        result = train(dataset, folder, config, noise_dir=noise, teacher=teacher, taught=taught)
+        result = train(dataset, folder, config, noise_dir=noise, teacher=teacher, taught=taught, start=start)
         write_report(folder, dataset, config.seconds)
         value = {"validation": result.validation, "val": result.integer.accuracy, "n": result.integer.n,
                  "file_bytes": result.file_bytes, "seconds": round(time.perf_counter() - started)}  # fmt: skip

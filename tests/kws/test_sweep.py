@@ -58,6 +58,17 @@ def test_two_workers_train_and_one_that_fails_does_not_stop_the_other(tones, tmp
         sweep(sweep_file(tmp_path, {"wide": ["model.channels=96"]}), out, options)
 
 
+def test_each_run_begins_from_the_finished_one_of_its_seed(tones, tmp_path):
+    options = {"data": str(tones), "teacher": "none"}
+    sweep(sweep_file(tmp_path, {"default": []}, seeds=[3, 4]), tmp_path / "float", options)
+    further = {**options, "start": str(tmp_path / "float" / "default-s{seed}")}
+    result = sweep(sweep_file(tmp_path, {"more": []}, seeds=[3, 4]), tmp_path / "more", further)
+    assert [list(run["validation"]) for run in result["runs"]] == [["binary"]] * 2  # the float stage is that of the first sweep
+    for seed in (3, 4):
+        first, second = (tmp_path / run / "float.safetensors" for run in (f"float/default-s{seed}", f"more/more-s{seed}"))
+        assert first.read_bytes() == second.read_bytes()
+
+
 def test_other_speech_is_named_with_commas(tones, tmp_path):
     (tmp_path / JOB).write_text(json.dumps({"preset": "s", "set": QUICK}))
     with pytest.raises(DataError, match="no label here"):  # tones have no _unknown_
