@@ -15,7 +15,9 @@ from kws.detection import LEAD_S, Detection, Stream, count_events, firing_margin
 from kws.stream import listen
 from tests.device import vectors
 
-frames = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=60)
+# Runs of frames of one label: margins that waver within them, and lengths round the HITS that an event takes.
+runs = st.tuples(st.integers(0, 2), st.lists(st.integers(0, 9), min_size=1, max_size=3), st.integers(1, 2 * HITS))
+frames = st.lists(runs, max_size=6).map(lambda all_: [(top, m[i % len(m)]) for top, m, n in all_ for i in range(n)])
 
 
 def stream(pairs, label=""):
@@ -42,7 +44,7 @@ def test_a_recording_fires_up_to_its_firing_margin(pairs):
         assert (board_events(pairs, 1, threshold, 5) > 0) == (threshold <= margin)
 
 
-def burst(margin, label=1, frames=4):
+def burst(margin, label=1, frames=HITS + 1):
     """A second that holds `frames` frames of a label with a margin."""
     return [(0, 5)] * 20 + [(label, margin)] * frames + [(0, 5)] * (30 - frames)
 
@@ -50,7 +52,7 @@ def burst(margin, label=1, frames=4):
 def detection():
     model = replace(vectors.small_model(True), labels=["no", "yes", "_silence_", "_unknown_"])
     own = [stream(burst(m), "yes") for m in (3, 50, 60, 70)]
-    others = [stream(burst(40) + burst(10) + burst(20, frames=2), ""), stream(burst(30, label=0), "no")]
+    others = [stream(burst(40) + burst(10) + burst(20, frames=HITS - 1), ""), stream(burst(30, label=0), "no")]
     return model, measure(model, [*own, *others])
 
 

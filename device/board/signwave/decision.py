@@ -5,7 +5,7 @@
 """
 
 IGNORED = ("_silence_", "_unknown_")
-HITS, REFRACTORY_MS, DISCARD_MS = 3, 1000, 250
+HITS, REFRACTORY_MS, DISCARD_MS = 15, 1000, 250  # 15 frames: 0.3 s at 50 a second
 
 
 def frames_in(ms, hop, rate_hz):
@@ -35,7 +35,8 @@ class Decider:
 
     thresholds: the least margin at which each label is accepted; ignored: indices of labels that make no events;
     refractory: frames after an event within which there is no other.
-    The network's window has averaged already: `hits` only keeps out a margin that flickers across its threshold.
+    The network's window has averaged already, but speech that is only alike for a moment leads for less long than a word does
+    (docs/ablations.md).
     """
 
     def __init__(self, thresholds, ignored=(), hits=HITS, refractory=50):
