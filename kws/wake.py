@@ -202,27 +202,24 @@ def _mined_again(
     second = fitted(prepare(data.with_hard(hard), again, noises), folder, again, teacher, initial)
     found_again = measure(second, hear(second, listening))
     _, rate = mine(with_thresholds(second, found_again, per_day, ""), heard)
-    chosen = _last_good([found, found_again])
-    mining += [_round(1, rate, found_again, 0), {"chosen": chosen}]
+    kept = not _worse(found_again, found)
+    mining += [_round(1, rate, found_again, 0), {"chosen": int(kept)}]
     note(f"hard negatives: {json.dumps(mining)}")
-    if not chosen:
+    if not kept:
         return model, found, mining
     for name in (FINAL, CALIBRATION):
         shutil.copyfile(folder / name, run_dir / name)
     return replace(second, metadata=model.metadata | {"logit_unit": second.metadata["logit_unit"]}), found_again, mining
 
 
-def _last_good(rounds: Sequence[Sequence[Detection]]) -> int:
-    """The last round that misses no more on validation, without a false accept there, than chance allows the best one.
+def _worse(mined: Sequence[Detection], before: Sequence[Detection]) -> bool:
+    """Whether the network that met hard negatives misses more on validation, at no false accept there, than chance allows.
 
-    Hard negatives help on audio that validation has no example of: they have the benefit of the doubt.
+    They help on audio that validation has no example of: in doubt it is not worse.
     """
-    n = sum(d.n for d in rounds[0])
-    if not n:
-        return len(rounds) - 1
-    missed = [sum(d.misses(d.quiet) for d in found) for found in rounds]
-    most = wilson_interval(min(missed), n)[1]
-    return max(i for i, count in enumerate(missed) if count == min(missed) or 100 * count / n <= most)
+    n = sum(d.n for d in before)
+    missed, known = (sum(d.misses(d.quiet) for d in found) for found in (mined, before))
+    return n > 0 and missed > known and 100 * missed / n > wilson_interval(known, n)[1]
 
 
 def _round(number: int, rate: float, found: Sequence[Detection], mined: int) -> dict:

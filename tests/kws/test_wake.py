@@ -21,7 +21,7 @@ from kws.stream import events_of
 from kws.synthesizers import Espeak
 from kws.teacher import load_teacher
 from kws.train import load_run
-from kws.wake import Sources, _last_good, begin_from, mine, train_wake_words
+from kws.wake import Sources, _worse, begin_from, mine, train_wake_words
 from kws.wake_cli import eval_stream
 from kws.wakedata import MINED, WakeData, ambient_clips, compose, recorded_pieces, speech_extent, with_ambient
 from tests.kws.ears import small_ear
@@ -221,14 +221,14 @@ def test_a_teacher_behind_an_ear_can_teach_a_phrase(run, tmp_path):
     assert again.model_path.read_bytes() == first  # the trained teacher, taken from its folder
 
 
-def test_the_last_round_of_mining_counts_unless_it_misses_more_than_chance_allows():
+def test_mining_counts_unless_it_misses_more_than_chance_allows():
     def missing(count):  # of a hundred, at the threshold where the negatives stay silent
         return [Detection("yes", 100, 1.0, [0] * count + [900] * (100 - count), [], [], [500])]
 
-    assert _last_good([missing(5), missing(9)]) == 1 and _last_good([missing(5), missing(9), missing(30)]) == 1
-    assert _last_good([missing(30), missing(5), missing(14)]) == 1 and _last_good([missing(0), missing(12)]) == 0
-    assert _last_good([missing(100)]) == 0  # nothing is heard, and nothing better is there
-    assert _last_good([[], []]) == 1  # nobody says the word in validation
+    assert not _worse(missing(9), missing(5)) and _worse(missing(14), missing(5))
+    assert not _worse(missing(5), missing(30)) and _worse(missing(12), missing(0))
+    assert not _worse(missing(100), missing(100))  # nothing is heard, and nothing better is there
+    assert not _worse([], [])  # nobody says the word in validation
 
 
 def test_mining_takes_the_sound_before_what_fired(run, tmp_path):
