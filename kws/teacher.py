@@ -143,6 +143,21 @@ def _check_length(model: StemmedTransformer, clips: Tensor) -> None:
         raise TeacherError(f"{learned}: set seconds as it was then, or train a teacher anew")
 
 
+class Ensemble(Teacher):
+    """Several teachers as one: the mean of their log-probabilities (Hinton et al., 2015)."""
+
+    def __init__(self, teachers: Sequence[Teacher]) -> None:
+        super().__init__()
+        self.teachers, self.labels = nn.ModuleList(teachers), teachers[0].labels
+        self.needs_waveforms = any(teacher.needs_waveforms for teacher in teachers)
+
+    @torch.no_grad()
+    def logits(self, waveforms: Tensor | None, features: Tensor | None) -> Tensor:
+        """See Teacher."""
+        answers = [teacher.logits(waveforms, features).float().log_softmax(1) for teacher in self.teachers]
+        return torch.stack(answers).mean(0)
+
+
 class WaveformTeacher(Teacher):
     """Any `*ForAudioClassification` model with its own feature extractor, its classes folded into our labels.
 

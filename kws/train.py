@@ -41,7 +41,16 @@ from kws.features import FeatureSet, FreshFeatures, unfinished
 from kws.frontend import BANDS, extract, log_mel_front_end
 from kws.losses import StudentLoss
 from kws.models import KwsConfig, KwsNet, lower, metadata_of
-from kws.teacher import SIZES, EmbeddingTeacher, Teacher, build_embedding_teacher, build_teacher, load_teacher
+from kws.teacher import (
+    SIZES,
+    EmbeddingTeacher,
+    Ensemble,
+    Teacher,
+    TeacherError,
+    build_embedding_teacher,
+    build_teacher,
+    load_teacher,
+)
 
 MODEL, EXPORT, CALIBRATION = "model.swm", "export.json", "calibration.npy"
 TEACHER, TRANSFORMER = "teacher", "transformer"  # folders: what trained a teacher, and in it the teacher itself
@@ -227,6 +236,9 @@ def teacher_logits(teacher: Teacher, data: Data) -> np.ndarray:
 
     The file's name holds a digest of the teacher and of the features: answers of others are never taken for these.
     """
+    if isinstance(teacher, Ensemble):
+        answers = (torch.from_numpy(np.array(teacher_logits(each, data))).float() for each in teacher.teachers)
+        return torch.stack([each.log_softmax(-1) for each in answers]).mean(0).half().numpy()
     shape = (*data.train.features.shape[:2], len(data.labels))
     path = cache_folder() / f"answers-{digest_of(teacher, data.train.digest)}.npy"
     with unfinished(path, shape, np.float16) as (todo, finish):
@@ -262,13 +274,21 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 class FloatTwin(Teacher):
-    """The student's own float stage as a teacher of its binary ones."""
+    """A float stage as a teacher: the student's own of its binary ones, or that of another run."""
 
     needs_waveforms = False
 
-    def __init__(self, net: nn.Module):
+    def __init__(self, net: nn.Module, labels: Sequence[str]):
         super().__init__()
-        self.net = net.eval()
+        self.net, self.labels = net.eval(), list(labels)
+
+    @classmethod
+    def of(cls, run_dir: str | Path, labels: Sequence[str]) -> "FloatTwin":
+        """The float twin of a finished run that learned these labels. Raises TrainingError or TeacherError."""
+        net, recipe = load_run(run_dir, "float")
+        if recipe["labels"] != list(labels):
+            raise TeacherError(f"{run_dir}: was trained for {', '.join(recipe['labels'])}; our labels are {', '.join(labels)}")
+        return cls(net, labels)
 
     def logits(self, waveforms: Tensor | None, features: Tensor) -> Tensor:
         return self.net(features.to(self.net.head.weight.device))
@@ -315,7 +335,7 @@ class Lessons:
         if self.config.feature_distill:
             self.loss.follow(twin)
         if self.teacher is not None:
-            self.choose(self.teacher, FloatTwin(twin).to(best_device()))
+            self.choose(self.teacher, FloatTwin(twin, self.data.labels).to(best_device()))
             self.teacher = None  # once, whichever binary stage comes first
 
     def choose(self, teacher: Teacher, twin: FloatTwin) -> None:
@@ -478,7 +498,7 @@ def evaluate_stages(run_dir: str | Path, waveforms: np.ndarray, targets: np.ndar
     if (run_dir / TEACHER / TRANSFORMER).exists():
         networks["teacher"] = load_teacher(run_dir / TEACHER / TRANSFORMER, recipe["labels"])
     if (run_dir / "float.safetensors").exists():
-        networks["float twin"] = FloatTwin(load_run(run_dir, "float")[0])
+        networks["float twin"] = FloatTwin.of(run_dir, recipe["labels"])
     for name, net in networks.items():
         decided = decisions(net, torch.from_numpy(waveforms), features)
         out[name] = Evaluation.of(recipe["labels"], targets, decided.numpy())

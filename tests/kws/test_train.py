@@ -6,17 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from bnn.config import ConfigError, load
 from bnn.training import Interrupted, TrainingError
 from export.format import read
 from kws import train as training
-from kws.cli import load_preset
+from kws.cli import load_preset, open_teacher
 from kws.data import load_folder
 from kws.embedding import SpeechEmbedding
-from kws.teacher import EmbeddingTeacher, load_teacher
-from kws.train import TrainConfig, evaluate_stages, export_run, load_run, train
+from kws.teacher import EmbeddingTeacher, TeacherError, load_teacher
+from kws.train import Data, TrainConfig, evaluate_stages, export_run, load_run, teacher_logits, train
 from tests.kws.tones import TINY, write_tones
 
 FRESH = ["variants=0", "float_epochs=2", "activation_epochs=1", "binary_epochs=1", "teacher.epochs=1"]
@@ -114,6 +115,22 @@ def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path, mon
     assert result.model_path.exists()
     answers = np.load(next((tmp_path / "cache").glob("answers-*.npy")))
     assert answers.shape == (2, 36, 3) and np.isfinite(answers).all()
+
+
+def test_a_transformer_and_a_float_twin_teach_as_their_mean(run, tones, tmp_path):
+    folder, dataset, config = run.model_path.parent, load_folder(tones), load_preset("s", [*TINY, *FRESH])
+    both = open_teacher(f"{folder / 'teacher' / 'transformer'}, {folder}", dataset.labels)
+    features = Data.prepare(dataset, load_preset("s", TINY), None).train.features
+    clips = torch.from_numpy(np.array(features[1]))
+    each = torch.stack([teacher.logits(None, clips).log_softmax(1) for teacher in both.teachers])
+    assert (each[0] - each[1]).abs().max() > 0.01
+    assert torch.allclose(both.logits(None, clips), each.mean(0), atol=1e-5)
+    kept = teacher_logits(both, Data.prepare(dataset, load_preset("s", TINY), None))
+    assert np.allclose(kept[1], each.mean(0).detach().numpy(), atol=0.02) and kept.dtype == np.float16
+    assert train(dataset, tmp_path / "run", config, teacher=both).model_path.exists()  # of features made anew in every epoch
+    with pytest.raises(TeacherError, match="was trained for high, low, middle"):
+        open_teacher(str(folder), ["low", "middle", "high"])
+    assert open_teacher(" , ", dataset.labels) is None
 
 
 def test_binary_stages_can_begin_from_the_float_stage_of_another_run(tones, tmp_path):
