@@ -172,7 +172,7 @@ def run(tmp_path_factory):
     (root / "radio").mkdir()
     soundfile.write(root / "radio" / "one.wav", radio, 16000)
     sources = Sources(count=60, synthesizers=["espeak"], negatives=[root / "radio"])
-    config = load_preset("wake-s", SMALL)
+    config = load_preset("wake-s", [*SMALL, "float_epochs=12", "binary_epochs=8", "learning_rate=0.006"])
     return train_wake_words(["hey computer"], root / "run", config, sources), sources, config
 
 
