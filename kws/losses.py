@@ -21,8 +21,8 @@ class StudentLoss(nn.Module):
 
     hint: distance of a linear view of the stream to what the teacher's ear hears, token by token (Romero et al., 2015);
     feature_distill: distance of the stream behind every other block to that of the float twin (Martinez et al., 2020);
-    embedding_penalty: squared length of the pooled embedding (the information bottleneck of BiDet; Wang et al., 2020), from the
-    second stage on; false_accept_penalty: in clips that hold no word, -log of the probability of none wherever in the clip the
+    embedding_penalty: squared length of the pooled embedding (the information bottleneck of BiDet; Wang et al., 2020), in the
+    binary stages; false_accept_penalty: in clips that hold no word, -log of the probability of none wherever in the clip the
     window of a decision is surest of one (its sparse prior, as max pooling over time; Sun et al., 2016).
     """
 
@@ -34,7 +34,7 @@ class StudentLoss(nn.Module):
         words = torch.tensor([not label.startswith("_") for label in labels])
         self.register_buffer("words", words, persistent=False)
         self._penalty = 0.0 if words.all() else config.false_accept_penalty  # without labels of other sound nothing is false
-        self.later_stage = False
+        self.binary_stage = False
         # In tuples, so that neither is a submodule: they are not trained here.
         self._teacher: tuple[Teacher, ...] = ()
         self._twin: tuple[KwsNet, ...] = ()
@@ -78,7 +78,7 @@ class StudentLoss(nn.Module):
 
     def _has_terms(self) -> bool:
         c = self.config
-        return bool(self._twin or self._ear) or (self.later_stage and c.embedding_penalty > 0) or self._penalty > 0
+        return bool(self._twin or self._ear) or (self.binary_stage and c.embedding_penalty > 0) or self._penalty > 0
 
     def _terms(self, net: KwsNet, batch: dict[str, Tensor], stream: list[Tensor]) -> Tensor:
         c, embedding = self.config, net.embed(stream[-1])
@@ -89,7 +89,7 @@ class StudentLoss(nn.Module):
             with torch.no_grad():
                 wanted = self._twin[0].to(embedding.device).body(batch["features"])
             total = total + c.feature_distill * features_loss(stream[2::2] or stream[-1:], wanted[2::2] or wanted[-1:])
-        if self.later_stage and c.embedding_penalty:
+        if self.binary_stage and c.embedding_penalty:
             total = total + c.embedding_penalty * embedding.mean(-1).square().sum(1).mean()
         if self._penalty:
             ambient = ~self.words[batch["targets"]]

@@ -325,7 +325,7 @@ class Lessons:
 
     def begin(self, stage: Stage) -> None:
         """Prepare for a stage that begins."""
-        self.loss.later_stage = stage.name != self.config.stages()[0].name
+        self.loss.binary_stage = stage.precision is not Precision.FLOAT
         weights = self.run_dir / "float.safetensors"
         if stage.precision is Precision.FLOAT or not weights.exists():
             return

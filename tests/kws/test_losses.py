@@ -27,9 +27,9 @@ def batch(n=16):
     return {"features": features, "plain": features, "targets": torch.arange(n) % 4}
 
 
-def value(model, batch, later=True, **terms):
+def value(model, batch, binary=True, **terms):
     loss = StudentLoss(replace(CONFIG, **terms), False, LABELS)
-    loss.later_stage = later
+    loss.binary_stage = binary
     return loss(model, batch)
 
 
@@ -39,10 +39,10 @@ def test_without_terms_the_loss_is_that_of_labels():
     assert torch.allclose(value(model, b), expected)
 
 
-def test_the_embedding_penalty_begins_with_the_second_stage_and_grows_with_the_embedding():
+def test_the_embedding_penalty_begins_with_the_binary_stages_and_grows_with_the_embedding():
     model, b = net().eval(), batch()
     plain = value(model, b)
-    assert torch.equal(value(model, b, later=False, embedding_penalty=1.0), plain)
+    assert torch.equal(value(model, b, binary=False, embedding_penalty=1.0), plain)
     length = model.embed(model.body(b["features"])[-1]).mean(-1).square().sum(1).mean()
     assert torch.allclose(value(model, b, embedding_penalty=2.0), plain + 2 * length)
 

@@ -117,6 +117,16 @@ def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path, mon
     assert answers.shape == (2, 36, 3) and np.isfinite(answers).all()
 
 
+def test_the_embedding_penalty_holds_where_the_float_stage_was_that_of_another_run(run, tones, tmp_path):
+    dataset, losses = load_folder(tones), []
+    for penalty in (0.0, 1.0):
+        brief = load_preset("s", [*TINY, "distill=0", "activation_epochs=0", "binary_epochs=1", f"embedding_penalty={penalty}"])
+        folder = tmp_path / str(penalty)
+        train(dataset, folder, brief, start=run.model_path.parent)
+        losses.append(json.loads((folder / "metrics.jsonl").read_text())["loss"])
+    assert losses[1] > 1.1 * losses[0]
+
+
 def test_a_transformer_and_a_float_twin_teach_as_their_mean(run, tones, tmp_path):
     folder, dataset, config = run.model_path.parent, load_folder(tones), load_preset("s", [*TINY, *FRESH])
     both = open_teacher(f"{folder / 'teacher' / 'transformer'}, {folder}", dataset.labels)
