@@ -10,7 +10,7 @@ import json
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +154,12 @@ class Ensemble(Teacher):
     @torch.no_grad()
     def logits(self, waveforms: Tensor | None, features: Tensor | None) -> Tensor:
         """See Teacher."""
-        answers = [teacher.logits(waveforms, features).float().log_softmax(1) for teacher in self.teachers]
-        return torch.stack(answers).mean(0)
+        return self.mean(teacher.logits(waveforms, features) for teacher in self.teachers)
+
+    @staticmethod
+    def mean(answers: Iterable[Tensor]) -> Tensor:
+        """Logits (..., label) of each teacher to the mean of their log-probabilities, in the same shape."""
+        return torch.stack([each.float().log_softmax(-1) for each in answers]).mean(0)
 
 
 class WaveformTeacher(Teacher):
@@ -326,8 +330,11 @@ def _load_own(folder: Path, labels: Sequence[str]) -> FeatureTeacher | Embedding
         teacher = EmbeddingTeacher(model, ear).eval()
     else:
         teacher = FeatureTeacher(model).eval()
-    if teacher.labels != list(labels):
-        raise TeacherError(
-            f"{folder}: was trained for {', '.join(teacher.labels)}; our labels are {', '.join(labels)}: train it again"
-        )
+    check_labels(folder, teacher.labels, labels)
     return teacher
+
+
+def check_labels(source: str | os.PathLike[str], known: Sequence[str], labels: Sequence[str]) -> None:
+    """Raise TeacherError unless a teacher trained here knows our labels in our order."""
+    if list(known) != list(labels):
+        raise TeacherError(f"{source}: was trained for {', '.join(known)}; our labels are {', '.join(labels)}: train it again")

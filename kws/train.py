@@ -46,9 +46,9 @@ from kws.teacher import (
     EmbeddingTeacher,
     Ensemble,
     Teacher,
-    TeacherError,
     build_embedding_teacher,
     build_teacher,
+    check_labels,
     load_teacher,
 )
 
@@ -237,8 +237,8 @@ def teacher_logits(teacher: Teacher, data: Data) -> np.ndarray:
     The file's name holds a digest of the teacher and of the features: answers of others are never taken for these.
     """
     if isinstance(teacher, Ensemble):
-        answers = (torch.from_numpy(np.array(teacher_logits(each, data))).float() for each in teacher.teachers)
-        return torch.stack([each.log_softmax(-1) for each in answers]).mean(0).half().numpy()
+        answers = (torch.from_numpy(np.array(teacher_logits(each, data))) for each in teacher.teachers)
+        return teacher.mean(answers).half().numpy()
     shape = (*data.train.features.shape[:2], len(data.labels))
     path = cache_folder() / f"answers-{digest_of(teacher, data.train.digest)}.npy"
     with unfinished(path, shape, np.float16) as (todo, finish):
@@ -286,8 +286,7 @@ class FloatTwin(Teacher):
     def of(cls, run_dir: str | Path, labels: Sequence[str]) -> "FloatTwin":
         """The float twin of a finished run that learned these labels. Raises TrainingError or TeacherError."""
         net, recipe = load_run(run_dir, "float")
-        if recipe["labels"] != list(labels):
-            raise TeacherError(f"{run_dir}: was trained for {', '.join(recipe['labels'])}; our labels are {', '.join(labels)}")
+        check_labels(run_dir, recipe["labels"], labels)
         return cls(net, labels)
 
     def logits(self, waveforms: Tensor | None, features: Tensor) -> Tensor:
@@ -327,7 +326,7 @@ class Lessons:
         """Prepare for a stage that begins."""
         self.loss.binary_stage = stage.precision is not Precision.FLOAT
         weights = self.run_dir / "float.safetensors"
-        if stage.precision is Precision.FLOAT or not weights.exists():
+        if not self.loss.binary_stage or not weights.exists():
             return
         with torch.random.fork_rng(devices=[]):  # a resumed training comes here once more, and must draw no other numbers
             twin = KwsNet(self.config.model, len(self.data.labels))

@@ -130,12 +130,12 @@ def test_the_embedding_penalty_holds_where_the_float_stage_was_that_of_another_r
 def test_a_transformer_and_a_float_twin_teach_as_their_mean(run, tones, tmp_path):
     folder, dataset, config = run.model_path.parent, load_folder(tones), load_preset("s", [*TINY, *FRESH])
     both = open_teacher(f"{folder / 'teacher' / 'transformer'}, {folder}", dataset.labels)
-    features = Data.prepare(dataset, load_preset("s", TINY), None).train.features
-    clips = torch.from_numpy(np.array(features[1]))
+    data = Data.prepare(dataset, load_preset("s", TINY), None)
+    clips = torch.from_numpy(np.array(data.train.features[1]))
     each = torch.stack([teacher.logits(None, clips).log_softmax(1) for teacher in both.teachers])
     assert (each[0] - each[1]).abs().max() > 0.01
     assert torch.allclose(both.logits(None, clips), each.mean(0), atol=1e-5)
-    kept = teacher_logits(both, Data.prepare(dataset, load_preset("s", TINY), None))
+    kept = teacher_logits(both, data)
     assert np.allclose(kept[1], each.mean(0).detach().numpy(), atol=0.02) and kept.dtype == np.float16
     assert train(dataset, tmp_path / "run", config, teacher=both).model_path.exists()  # of features made anew in every epoch
     with pytest.raises(TeacherError, match="was trained for high, low, middle"):
