@@ -134,7 +134,8 @@ class BinaryConv1d(ThresholdedLayer):
     def forward(self, x: Tensor) -> Tensor:
         bits = self.activate(x, self.threshold.view(-1, 1))
         bits = F.pad(bits, (self.span - 1, 0), value=self.padding_value)
-        return F.conv1d(bits, self.effective_weight().flip(2), dilation=self.dilation)  # conv1d has the oldest tap first
+        sums = F.conv1d(bits, self.effective_weight().flip(2), dilation=self.dilation)  # conv1d has the oldest tap first
+        return sums.float()  # from bfloat16, where autocast has the convolution in it: the stream stays in float32
 
     def stream(self) -> "BinaryConv1dStream":
         """A twin that takes one frame at a time."""

@@ -20,6 +20,12 @@ def best_device() -> torch.device:
     return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether it is a CPU with instructions for products of bfloat16, which double the speed of convolutions."""
+    known = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
 class Processes:
     """One process, or those that torchrun has started: rank 0 writes and validates, gradients are averaged.
 

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 
 from bnn.binarize import set_temperature
 from bnn.layers import Precision, clip_latent, set_precision
-from bnn.processes import Processes
+from bnn.processes import Processes, multiplies_bfloat16
 from bnn.progress import Display, Pace, curves_png
 from bnn.recording import Recorded, to
 from bnn.stages import Stage, check_stages, reestimate_batch_norm
 
 CHECKPOINT, METRICS, FINAL = "checkpoint.pt", "metrics.jsonl", "model.safetensors"
-AMP_TYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+AMP = ("off", "bf16", "auto")
 REESTIMATE_STEPS = 200  # batches for the last estimate of batch-norm statistics, at most
 
 
@@ -95,7 +95,7 @@ def fit(
 
     Each stage starts from the best weights of the one before it and chooses among its own epochs only. `patience`: epochs without
     a better validation after which a stage ends. `settled`: share of a stage after which its epochs compete; earlier ones, at
-    high learning rates, are good by chance. `amp`: "off", "bf16" or "fp16"; steps of small networks gain nothing by it.
+    high learning rates, are good by chance. `amp`: "off", "bf16" or, to have bfloat16 where a CPU gains by it, "auto".
     `config` is kept in the run folder beside the arguments. `on_stage` is called as a stage begins. A `loss` that is a module
     learns too. Raises TrainingError where training cannot go on, Interrupted on Ctrl-C: the same call then resumes exactly.
     """
@@ -170,8 +170,9 @@ class _Trainer:
         self.processes, self.seed, self.run_dir, self.on_stage = processes, seed, run_dir, on_stage
         self.device = processes.device
         self.loss_module = loss if isinstance(loss, nn.Module) else nn.Module()
-        self.amp_type = _amp_type(amp)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_type is torch.float16)
+        if amp not in AMP:
+            raise TrainingError(f"amp is {amp!r}: use one of {', '.join(AMP)}")
+        self.bfloat16 = amp == "bf16" or (amp == "auto" and multiplies_bfloat16(self.device))
         self.optimizer: torch.optim.Optimizer | None = None
         self.pending_optimizer: dict[str, Any] | None = None  # from a checkpoint, for the stage it was made in
         self.settings = ""  # what the run was begun with, as JSON
@@ -202,21 +203,20 @@ class _Trainer:
 
     @property
     def records(self) -> bool:
-        """Whether steps are recorded: on a GPU of its own, in a precision whose gradients need no rescaling."""
-        return self.device.type == "cuda" and not self.processes.many and not self.scaler.is_enabled()
+        """Whether steps are recorded: on a GPU of its own."""
+        return self.device.type == "cuda" and not self.processes.many
 
     def step_of(self, stage: Stage) -> Callable[[Any], Tensor]:
         """A step of this stage: a batch, where the model is, to the loss before it."""
         parameters = self.parameters()
 
         def take(batch: Any) -> Tensor:
-            with self.autocast():
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 value = self.loss(self.model, batch)
             self.optimizer.zero_grad()
-            self.scaler.scale(value).backward()
+            value.backward()
             self.processes.average_gradients(parameters)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            self.optimizer.step()
             if stage.clip is not None:
                 clip_latent(self.model, stage.clip)
             return value.detach()
@@ -270,9 +270,6 @@ class _Trainer:
         """This process's batches of an epoch; the order depends on seed and epoch alone."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         return self.processes.share(self.batches, epoch, generator)
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=self.amp_type, enabled=self.amp_type is not None)
 
     def validate(self) -> float:
         """The figure of the first process for its weights and batch-norm statistics, known to all."""
@@ -342,7 +339,6 @@ class _Trainer:
                 "start as many"
             )
         self.load_weights(saved)
-        self.scaler.load_state_dict(saved["scaler"])
         self.pending_optimizer = saved["optimizer"]
         _set_random_state(saved["random"][self.processes.rank])
         return state
@@ -352,7 +348,7 @@ class _Trainer:
         if not self.processes.main:
             return
         checkpoint = {"settings": self.settings, "state": dict(vars(state)), "random": random_states, **self.weights()}
-        checkpoint |= {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        checkpoint["optimizer"] = self.optimizer.state_dict()
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         _write(self.run_dir / CHECKPOINT, buffer.getbuffer())
@@ -414,12 +410,6 @@ def _write(path: Path, content: bytes | memoryview) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise TrainingError(f"cannot write {path}: {error.strerror}; make room there and run again to resume") from error
-
-
-def _amp_type(amp: str) -> torch.dtype | None:
-    if amp not in AMP_TYPES:
-        raise TrainingError(f"amp is {amp!r}: use one of {', '.join(AMP_TYPES)}")
-    return AMP_TYPES[amp]
 
 
 def _plain(value: Any) -> Any:

@@ -89,7 +89,7 @@ class KwsNet(nn.Module):
         # Once bits follow, the stem learns in its 4 bits: what rounding turns over spreads from block to block.
         binary = self.blocks[0].conv.precision.binary_activations
         weight = rounded_to_int4(self.stem.weight) if binary else self.stem.weight
-        taps = [self.stem_norm(nn.functional.conv1d(x, weight))]
+        taps = [self.stem_norm(nn.functional.conv1d(x, weight).float())]
         for block in self.blocks:
             taps.append(block(taps[-1]))
         return taps

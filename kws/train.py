@@ -225,7 +225,7 @@ def train_teacher(data: Data, run_dir: Path, config: TrainConfig, ear: SpeechEmb
         batches, heard = data.heard(config, ear), replace(data, val_features=tokens_of(ear, torch.from_numpy(data.val_waveforms)))
         validate = heard.accuracy
     loss, settings = StudentLoss(config, False), settings_of(config, data)
-    fit(teacher, stages, batches, validate, run_dir, loss=loss, seed=config.seed, config=settings)
+    fit(teacher, stages, batches, validate, run_dir, loss=loss, seed=config.seed, amp="auto", config=settings)
     teacher.save(run_dir / TRANSFORMER)
     return teacher.eval()
 
@@ -423,6 +423,7 @@ def fit_student(
         loss=loss,
         seed=config.seed,
         patience=config.patience or None,
+        amp="auto",
         config=settings,
         on_stage=lessons.begin,
     )

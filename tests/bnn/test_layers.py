@@ -217,3 +217,15 @@ def test_impossible_sizes_are_refused_by_name():
         BinaryConv1d(4, 0)
     with pytest.raises(ValueError, match="dilation is 0"):
         BinaryConv1d(4, 4, dilation=0)
+
+
+def test_under_autocast_the_convolution_is_in_bfloat16_and_the_stream_in_float32():
+    layer, x = BinaryConv1d(64, 8), torch.randn(2, 64, 20)
+    layer.weight.data.sign_()  # a scale of 1: sums of at most 192, which bfloat16 rounds by at most 1
+    layer.precision = Precision.BINARY
+    exact = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = layer(x)
+    rounded.sum().backward()
+    assert rounded.dtype == layer.weight.grad.dtype == torch.float32
+    assert 0 <= (rounded - exact).abs().max() <= 1 and layer.weight.grad.abs().sum() > 0
