@@ -12,6 +12,7 @@ from export.console import table
 from export.format import read
 from kws.cli import open_data
 from kws.evaluate import Evaluation, evaluate
+from kws.models import clip_seconds
 from kws.train import MODEL, evaluate_stages
 
 
@@ -23,7 +24,7 @@ def interval(result: Evaluation) -> str:
 def row(run: Path, data: Path, label_column: str, split: str) -> dict:
     """Figures of one run on a split of the data."""
     model = read(run / MODEL)
-    waveforms, targets = open_data(data, model.labels, label_column).waveforms(split, float(model.metadata["seconds"]))
+    waveforms, targets = open_data(data, model.labels, label_column).waveforms(split, clip_seconds(model))
     others = evaluate_stages(run, waveforms, targets)
     facts = describe(model, (run / MODEL).stat().st_size)
     integer = evaluate(model, waveforms, targets)

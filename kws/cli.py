@@ -166,6 +166,7 @@ def report(
     Example: signwave kws report runs/mine --data recordings
     """
     from export.format import read
+    from kws.models import clip_seconds
     from kws.report import write_report
     from kws.train import MODEL
     from kws.wakedata import with_ambient
@@ -174,7 +175,7 @@ def report(
     dataset = open_data(data, model.labels, label_column, allow_missing=True)
     if extra:
         dataset = dataset.with_extra(open_data(extra, model.labels, "", allow_missing=True))
-    seconds = float(model.metadata.get("seconds", 1))
+    seconds = clip_seconds(model)
     page = write_report(run, with_ambient(dataset, negatives or [], seconds), seconds)
     show({"report": str(page)}, str(page), json)
 
@@ -245,13 +246,14 @@ def evaluate(
     from export.format import FormatError, read
     from kws.audio import RATE_HZ
     from kws.evaluate import evaluate as run_evaluation
+    from kws.models import clip_seconds
     from kws.train import MODEL, evaluate_stages
 
     model = read(file / MODEL if file.is_dir() else file)
     dataset = open_data(data, model.labels, label_column, allow_missing=True)
     if model.listening().rate_hz != RATE_HZ:
         raise FormatError(f"{file}: listens at {model.front_end.rate_hz} Hz, recordings are read at {RATE_HZ}")
-    waveforms, targets = dataset.waveforms(split, float(model.metadata.get("seconds", 1)) if seconds is None else seconds)
+    waveforms, targets = dataset.waveforms(split, clip_seconds(model) if seconds is None else seconds)
     result = run_evaluation(model, waveforms, targets)
     if picture:
         result.plot(picture)

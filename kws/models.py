@@ -8,6 +8,7 @@ Binary convolutions each inside a real-valued shortcut after Bi-Real Net (Liu et
 PReLUs after ReActNet (Liu et al., 2020), dilated causal body after WaveNet (van den Oord et al., 2016).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnn.layers import BinaryConv1d, RPReLU
-from export.graph import Operation, SumWindow
+from export.format import Model
+from export.graph import FormatError, Operation, SumWindow
 from export.lower import Stream, conv_1b, conv_i4, dense_i8, logit_unit, with_rare_bits
 from kws.frontend import BANDS
 
 INPUT_SCALE = 1 / 64  # int8 log-mel to about unit variance
+MOST_SECONDS = 10  # of a clip
 SILENCE = -128  # what the front end gives for digital silence, and what fills the past
 HEAD_CEILING = 4.0  # where the head's clamped ReLU saturates: 127 on the board
 
@@ -136,3 +139,15 @@ def metadata_of(net: KwsNet, ops: list[Operation], name: str, seconds: float) ->
     """What a file says of itself: its name, the length of its training clips, what one unit of its result is worth as a logit."""
     unit = logit_unit(net.head, HEAD_CEILING, ops[-2], net.config.window)
     return {"name": name, "task": "keyword", "seconds": f"{seconds:g}", "logit_unit": f"{unit:.6g}"}
+
+
+def clip_seconds(model: Model) -> float:
+    """Length of the clips that a file was trained on, as it says; 1 where it does not. Raises FormatError."""
+    said = model.metadata.get("seconds", "1")
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= MOST_SECONDS:
+        raise FormatError(f"the model file says of its clips that they last {said!r} seconds; it must be up to {MOST_SECONDS}")
+    return seconds

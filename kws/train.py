@@ -40,7 +40,7 @@ from kws.evaluate import Evaluation, evaluate, save_json
 from kws.features import FeatureSet, FreshFeatures, unfinished
 from kws.frontend import BANDS, extract, log_mel_front_end
 from kws.losses import StudentLoss
-from kws.models import KwsConfig, KwsNet, lower, metadata_of
+from kws.models import MOST_SECONDS, KwsConfig, KwsNet, lower, metadata_of
 from kws.teacher import (
     SIZES,
     EmbeddingTeacher,
@@ -128,8 +128,9 @@ class TrainConfig:
 
 
 _EPOCHS = (0, 100_000)
-_RANGES = {"seed": (0, 2**31), "seconds": (0.2, 10), "variants": (0, 1000), "batch_size": (2, 65536), "float_epochs": _EPOCHS,
-           "activation_epochs": _EPOCHS, "binary_epochs": _EPOCHS, "learning_rate": (1e-7, 1), "weight_decay": (0, 1),
+_RANGES = {"seed": (0, 2**31), "seconds": (0.2, MOST_SECONDS), "variants": (0, 1000), "batch_size": (2, 65536),
+           "float_epochs": _EPOCHS, "activation_epochs": _EPOCHS, "binary_epochs": _EPOCHS,
+           "learning_rate": (1e-7, 1), "weight_decay": (0, 1),
            "label_smoothing": (0, 0.9), "temperature": (0.1, 100), "distill": (0, 1), "hint": (0, 1000),
            "feature_distill": (0, 1000), "embedding_penalty": (0, 1000), "false_accept_penalty": (0, 1000),
            "patience": _EPOCHS, "time_masks": (0, 20),

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from bnn.layers import Precision, binary_layers, clip_latent, set_precision
-from export.graph import state_size
+from export.format import Model
+from export.graph import FormatError, state_size
 from export.reference import run
 from kws.cli import load_preset
-from kws.models import KwsConfig, KwsNet, lower
+from kws.models import KwsConfig, KwsNet, clip_seconds, lower
 
 TINY = KwsConfig(channels=32, blocks=3, window=10)
 
@@ -78,3 +79,15 @@ def test_graph_and_network_agree_without_a_part_of_the_block(off):
     assert all(op.shortcut == (off != "shortcut") for op in ops[1:4])
     integer = torch.tensor([int(run(ops, clip.numpy())[-1].argmax()) for clip in x])
     assert (integer == labels).float().mean() >= 0.95 and (net.eval()(x).argmax(1) == integer).float().mean() >= 0.95
+
+
+def test_the_length_of_clips_is_read_from_the_file_and_checked():
+    ops = lower(KwsNet(TINY, 1), features())
+
+    def saying(**metadata):
+        return Model(metadata, ["a"], [0], None, ops)
+
+    assert clip_seconds(saying(seconds="1.4")) == 1.4 and clip_seconds(saying()) == 1
+    for nonsense in ("", "abc", "nan", "0", "-1", "inf", "1e9"):
+        with pytest.raises(FormatError, match="they last"):
+            clip_seconds(saying(seconds=nonsense))
