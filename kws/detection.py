@@ -143,7 +143,6 @@ class Detection:
             return wanted
         return min(wanted, max(least, self.hits[min(given_up, self.n - 1)]))
 
-
     def curve(self, points: int | None = None) -> list[list[float]]:
         """[false accepts an hour, misses in percent] from many to none; at most so many points, spread over the misses."""
         rows: dict[float, list[float]] = {}
