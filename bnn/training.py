@@ -33,6 +33,8 @@ from bnn.recording import Recorded, to
 from bnn.stages import Stage, check_stages, reestimate_batch_norm
 
 CHECKPOINT, METRICS, FINAL = "checkpoint.pt", "metrics.jsonl", "model.safetensors"
+# The best of all epochs on one half of validation was worse on the other than the last: docs/ablations.md, typed commands.
+SETTLED = 0.8
 AMP = ("off", "bf16", "auto")
 REESTIMATE_STEPS = 200  # batches for the last estimate of batch-norm statistics, at most
 
@@ -66,7 +68,6 @@ class _State:
     stage: int = 0
     epoch: int = 0  # epochs of this stage that are done
     total: int = 0  # epochs of all stages that are done
-    stale: int = 0  # epochs since the best one
     best: dict[str, Any] | None = None  # value, model, loss of the best epoch of this stage
     results: dict[str, float] = field(default_factory=dict)  # best validation of finished stages
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -82,7 +83,6 @@ def fit(
     *,
     loss: Callable[[nn.Module, Any], Tensor],
     seed: int = 0,
-    patience: int | None = None,
     settled: float = 0.0,
     resume: bool = True,
     device: str = "auto",
@@ -93,11 +93,11 @@ def fit(
 ) -> FitResult:
     """Train `model` through `stages`; it returns with the weights of the best epoch of the last one.
 
-    Each stage starts from the best weights of the one before it and chooses among its own epochs only. `patience`: epochs without
-    a better validation after which a stage ends. `settled`: share of a stage after which its epochs compete; earlier ones, at
-    high learning rates, are good by chance. `amp`: "off", "bf16" or, to have bfloat16 where a CPU gains by it, "auto".
-    `config` is kept in the run folder beside the arguments. `on_stage` is called as a stage begins. A `loss` that is a module
-    learns too. Raises TrainingError where training cannot go on, Interrupted on Ctrl-C: the same call then resumes exactly.
+    Each stage starts from the best weights of the one before it and chooses among its own epochs only, of equal ones the last.
+    `settled`: share of a stage after which its epochs compete; earlier ones, at high learning rates, are good by chance.
+    `amp`: "off", "bf16" or, to have bfloat16 where a CPU gains by it, "auto". `config` is kept in the run folder beside the
+    arguments. `on_stage` is called as a stage begins. A `loss` that is a module learns too. Raises TrainingError where training
+    cannot go on, Interrupted on Ctrl-C: the same call then resumes exactly.
     """
     check_stages(stages)
     processes = Processes(device)
@@ -108,7 +108,7 @@ def fit(
     with Display(progress and processes.main, sum(stage.epochs for stage in stages)) as display:
         try:
             if state.final is None:
-                _train_stages(trainer, stages, state, patience, settled, display)
+                _train_stages(trainer, stages, state, settled, display)
         except KeyboardInterrupt:
             message = f"interrupted after {state.total} epochs; the same command resumes from {trainer.run_dir / CHECKPOINT}"
             display.say(message, always=processes.main)
@@ -120,20 +120,20 @@ def fit(
 
 
 def _train_stages(
-    trainer: "_Trainer", stages: Sequence[Stage], state: _State, patience: int | None, settled: float, display: Display
+    trainer: "_Trainer", stages: Sequence[Stage], state: _State, settled: float, display: Display
 ) -> None:
     """The loop itself: every stage, every epoch; `state` says where to begin and is kept up to date."""
     for number, stage in list(enumerate(stages))[state.stage :]:
         state.stage = number
         trainer.begin_stage(stage)
-        while state.epoch < stage.epochs and (patience is None or state.stale < patience):
+        while state.epoch < stage.epochs:
             started = time.perf_counter()
             mean_loss = trainer.train_epoch(stage, state, display)
             pace = trainer.pace.row()
             value = trainer.validate()
-            state.epoch, state.total, state.stale = state.epoch + 1, state.total + 1, state.stale + 1
-            if state.best is None or state.epoch <= settled * stage.epochs or value > state.best["value"]:
-                state.best, state.stale = {"value": value, **trainer.weights()}, 0
+            state.epoch, state.total = state.epoch + 1, state.total + 1
+            if state.best is None or state.epoch <= settled * stage.epochs or value >= state.best["value"]:
+                state.best = {"value": value, **trainer.weights()}
             row = {"stage": stage.name, "epoch": state.epoch, "loss": mean_loss, "val": value}
             row |= {"lr": trainer.learning_rate, "seconds": round(time.perf_counter() - started, 3), **pace}
             trainer.log(row, state)
@@ -146,7 +146,7 @@ def _train_stages(
             state.final = trainer.settle_batch_norm(state)
         trainer.save_weights(f"{stage.name}.safetensors", stage, state.best["value"] if state.final is None else state.final)
         trainer.draw(state)
-        state.epoch, state.stale, state.best = 0, 0, None
+        state.epoch, state.best = 0, None
     trainer.save_weights(FINAL, stages[-1], state.final)
     trainer.save_checkpoint(state)
 

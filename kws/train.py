@@ -28,7 +28,7 @@ from bnn.intervals import wilson_interval
 from bnn.layers import Precision
 from bnn.processes import best_device
 from bnn.stages import Stage
-from bnn.training import FitResult, TrainingError, fit
+from bnn.training import SETTLED, FitResult, TrainingError, fit
 from export.console import note
 from export.format import Model, write, write_atomically
 from export.graph import MAX_CHANNELS, MAX_DILATION, MAX_OPS, MAX_TAPS, MAX_WINDOW, FormatError, encode_graph
@@ -88,7 +88,6 @@ class TrainConfig:
     feature_distill: float = 0.0
     embedding_penalty: float = 0.0
     false_accept_penalty: float = 0.0
-    patience: int = 0
     time_masks: int = 2
     time_width: int = 8
     band_masks: int = 2
@@ -133,8 +132,7 @@ _RANGES = {"seed": (0, 2**31), "seconds": (0.2, MOST_SECONDS), "variants": (0, 1
            "learning_rate": (1e-7, 1), "weight_decay": (0, 1),
            "label_smoothing": (0, 0.9), "temperature": (0.1, 100), "distill": (0, 1), "hint": (0, 1000),
            "feature_distill": (0, 1000), "embedding_penalty": (0, 1000), "false_accept_penalty": (0, 1000),
-           "patience": _EPOCHS, "time_masks": (0, 20),
-           "time_width": (0, 500), "band_masks": (0, 20), "band_width": (0, 40)}  # fmt: skip
+           "time_masks": (0, 20), "time_width": (0, 500), "band_masks": (0, 20), "band_width": (0, 40)}  # fmt: skip
 _MODEL_RANGES = {"channels": (4, MAX_CHANNELS), "blocks": (1, MAX_OPS - 3), "taps": (1, MAX_TAPS), "stem_taps": (1, MAX_TAPS),
                  "window": (1, MAX_WINDOW), "dropout": (0, 0.9)}  # fmt: skip
 _TEACHER_RANGES = {"epochs": (1, 100_000), "learning_rate": (1e-7, 1), "weight_decay": (0, 1)}
@@ -226,7 +224,8 @@ def train_teacher(data: Data, run_dir: Path, config: TrainConfig, ear: SpeechEmb
         batches, heard = data.heard(config, ear), replace(data, val_features=tokens_of(ear, torch.from_numpy(data.val_waveforms)))
         validate = heard.accuracy
     loss, settings = StudentLoss(config, False), settings_of(config, data)
-    fit(teacher, stages, batches, validate, run_dir, loss=loss, seed=config.seed, amp="auto", config=settings)
+    how = {"seed": config.seed, "settled": SETTLED, "amp": "auto"}
+    fit(teacher, stages, batches, validate, run_dir, loss=loss, config=settings, **how)
     teacher.save(run_dir / TRANSFORMER)
     return teacher.eval()
 
@@ -423,7 +422,7 @@ def fit_student(
         run_dir,
         loss=loss,
         seed=config.seed,
-        patience=config.patience or None,
+        settled=SETTLED,
         amp="auto",
         config=settings,
         on_stage=lessons.begin,

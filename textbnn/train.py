@@ -20,7 +20,7 @@ from bnn.config import ConfigError, check_ranges, load, to_dict
 from bnn.distill import logits_loss
 from bnn.layers import LATENT_LIMIT, Precision
 from bnn.stages import Stage
-from bnn.training import fit
+from bnn.training import SETTLED, fit
 from export.console import note
 from export.folding import Folding
 from export.format import GoldenText, Model, encode, write
@@ -43,7 +43,6 @@ SIZES = {16: 16, 32: 48, 64: 64, 128: 96}  # KB -> channels: chosen on validatio
 NGRAMS = ("words", "word2", "skip2", "chars3", "chars4")
 FAMILIES = {"ngram": NGRAMS, "sentencepiece": (*NGRAMS, "pieces", "piece2")}
 ENOUGH = 15_000  # further texts to choose a dictionary by: with more it comes to suit them, and not what people write
-SETTLED = 0.8  # share of the epochs after which they compete: of all, the best on one half of validation was worse on the other
 PIECES_A_KB = 8  # the vocabulary takes an eighth of the file or less
 KB = 1024
 
