@@ -41,13 +41,13 @@ class WakeData(Dataset):
         """Composed clips (clip, sample) int16 at 16 kHz, and targets (clip,) int64."""
         pieces = self.pieces[split]
         words = self.labels[:-1]  # the last is `_unknown_`
-        short = [p for p in pieces if p.label not in (*words, SILENCE, MINED) and len(p.samples) < 2 * RATE_HZ]
-        fillers = {spoken: [p for p in short if p.synthetic == spoken] or short for spoken in (False, True)}
+        # Recorded speech stands about synthesized phrases too: a network must not learn that people never say them.
+        fillers = [p for p in pieces if p.label not in (*words, SILENCE, MINED) and len(p.samples) < 2 * RATE_HZ]
         n = round(self.seconds * RATE_HZ)
         out = np.empty((len(pieces), n), np.int16)
         for i, piece in enumerate(pieces):
             rng = np.random.default_rng([self.seed, SPLITS.index(split), i])
-            out[i] = compose(piece, piece.label in words, fillers[piece.synthetic], n, rng)
+            out[i] = compose(piece, piece.label in words, fillers, n, rng)
         targets = [self.labels.index(clip.label) for clip in self.clips(split)]
         return out, np.array(targets, np.int64)
 

@@ -107,6 +107,14 @@ def test_a_phrase_ends_before_its_clip_does_with_other_speech_around():
     assert 0.2 < before.mean() < 0.5 and 0.2 < after.mean() < 0.5 and (before & after).any()
 
 
+def test_synthesized_phrases_stand_among_recorded_speech_too():
+    pieces = [piece(np.full(8000, 1000)) for _ in range(60)]
+    pieces += 30 * [piece(np.full(4000, 900), UNKNOWN), piece(np.full(4000, -900), UNKNOWN, synthetic=False)]
+    clips, targets = WakeData.of(["go"], pieces, 1.6, 0).waveforms("train")
+    phrases = clips[targets == 0]
+    assert 0.1 < (phrases < 0).any(1).mean() < 0.6 and (phrases[:, -1] > 0).any()
+
+
 def test_more_phrases_have_more_negatives():
     pieces = [piece(np.full(800, 100), label) for label in ("one", "two") for _ in range(5)]
     pieces += [piece(np.full(800, 100), UNKNOWN)] * 7000
