@@ -26,6 +26,7 @@ LEAST_SHARE, MOST_COPIES = 4, 4  # negatives for each clip of a phrase, about, a
 CONTEXT = 0.35  # share of clips with other speech before the phrase, and of those with other speech behind it
 PAUSE = 0.1  # of a recording's peak: parts that are never louder hold no speech
 MINED = "_mined_"
+PEOPLE = 0.6  # recorded negatives for each synthesized one, at most, where nobody is recorded saying a phrase
 NEGATIVES = 2000  # clips an epoch at most, once and again for each phrase; more are left out by lot, so that training ends
 
 
@@ -67,6 +68,8 @@ class WakeData(Dataset):
             chosen = [p for p in pieces if p.split == split]
             phrases = [p for p in chosen if p.label in labels]
             others = [p for p in chosen if p.label not in labels] + [_cut_off(p, rng) for p in phrases if rng.random() < 0.2]
+            if all(p.synthetic for p in phrases):
+                others = _fewer_people(others, rng)
             kept = sorted(rng.permutation(len(others))[:limit])
             by_split[split] = [p for label in labels for p in _enough([p for p in phrases if p.label == label], len(kept))]
             by_split[split] += [others[i] for i in kept]
@@ -77,6 +80,14 @@ class WakeData(Dataset):
             for p in chosen
         ]
         return cls(Path("."), all_labels, clips, by_split, seconds, seed)
+
+
+def _fewer_people(negatives: Sequence[Piece], rng: np.random.Generator) -> list[Piece]:
+    """Where people say nothing but negatives, a network learns to tell people from synthesizers: so let there be few of them."""
+    people = [p for p in negatives if not p.synthetic and p.label == UNKNOWN]
+    others = [p for p in negatives if p.synthetic or p.label != UNKNOWN]
+    most = round(PEOPLE * sum(p.synthetic for p in others))
+    return others + [people[i] for i in sorted(rng.permutation(len(people))[:most])]
 
 
 def _enough(pieces: Sequence[Piece], negatives: int) -> list[Piece]:

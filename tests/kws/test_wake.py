@@ -115,6 +115,15 @@ def test_synthesized_phrases_stand_among_recorded_speech_too():
     assert 0.1 < (phrases < 0).any(1).mean() < 0.6 and (phrases[:, -1] > 0).any()
 
 
+def test_people_are_few_among_negatives_where_none_says_the_phrase():
+    negatives = [piece(np.full(800, 100), UNKNOWN, synthetic) for synthetic in [True] * 100 + [False] * 500]
+    for said, people in ((True, 60), (False, 500)):
+        phrases = [piece(np.full(800, 100), "go", said)]
+        chosen = WakeData.of(["go"], [*phrases, *negatives], 0.1, 0).pieces["train"]
+        assert sum(not p.synthetic and p.label == UNKNOWN for p in chosen) == people
+        assert sum(p.synthetic and p.label == UNKNOWN for p in chosen) == 100
+
+
 def test_more_phrases_have_more_negatives():
     pieces = [piece(np.full(800, 100), label) for label in ("one", "two") for _ in range(5)]
     pieces += [piece(np.full(800, 100), UNKNOWN)] * 7000
