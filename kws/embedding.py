@@ -83,7 +83,8 @@ def tokens_of(ear: SpeechEmbedding, clips: Tensor, batch: int = 64) -> Tensor:
     Wherever the clips are, the tokens are where the ear is.
     """
     device = ear.window.device
-    return torch.cat([ear(F.pad(part.to(device), (PAD, PAD))).half() for part in clips.split(batch)])
+    with torch.autocast(device.type, enabled=False):  # kept tokens and those heard in a training step are the same
+        return torch.cat([ear(F.pad(part.to(device), (PAD, PAD))).half() for part in clips.split(batch)])
 
 
 def digest_of(module: nn.Module, salt: str = "") -> str:

@@ -149,8 +149,8 @@ def test_binary_stages_can_begin_from_the_float_stage_of_another_run(tones, tmp_
     first = train(dataset, tmp_path / "float", replace(config, activation_epochs=0, binary_epochs=0))
     result = train(dataset, tmp_path / "run", config, start=first.model_path.parent)
     assert set(result.validation) == {"activations", "binary"} and result.integer.accuracy >= 75
-    twin = evaluate_stages(result.model_path.parent, *dataset.waveforms("val"))["float twin"]
-    assert twin.accuracy == pytest.approx(first.validation["float"])
+    twins = [evaluate_stages(r.model_path.parent, *dataset.waveforms("val"))["float twin"] for r in (first, result)]
+    assert twins[0].accuracy == twins[1].accuracy >= first.validation["float"] - 1e-4
     with pytest.raises(ConfigError, match="cannot begin from itself"):
         train(dataset, tmp_path / "run", config, start=result.model_path.parent)
     with pytest.raises(ConfigError, match="of another shape"):
