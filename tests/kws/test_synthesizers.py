@@ -85,7 +85,8 @@ def test_the_pitch_that_is_asked_for_is_heard_through_the_warp():
 
 @needs_festival
 def test_festival_speaks():
-    check_natural(Festival(), "festival:kal_diphone@100", len(Festival().speakers("en")))
+    voices = sum(Festival().speakers("en").values(), [])  # those installed
+    check_natural(Festival(), next(voice for voice in voices if voice.endswith("@100")), len(voices))
 
 
 def test_piper_speaks_with_every_speaker_of_a_model(piper):
