@@ -224,8 +224,9 @@ def train_teacher(data: Data, run_dir: Path, config: TrainConfig, ear: SpeechEmb
         batches, heard = data.heard(config, ear), replace(data, val_features=tokens_of(ear, torch.from_numpy(data.val_waveforms)))
         validate = heard.accuracy
     loss, settings = StudentLoss(config, False), settings_of(config, data)
-    how = {"seed": config.seed, "settled": SETTLED, "amp": "auto"}
-    fit(teacher, stages, batches, validate, run_dir, loss=loss, config=settings, **how)
+    fit(
+        teacher, stages, batches, validate, run_dir, loss=loss, seed=config.seed, settled=SETTLED, amp="auto", config=settings
+    )
     teacher.save(run_dir / TRANSFORMER)
     return teacher.eval()
 

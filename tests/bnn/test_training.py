@@ -118,28 +118,28 @@ def test_each_stage_keeps_its_own_best_epoch_and_hands_it_on(tmp_path):
     assert all(torch.equal(p, seen[4][name]) for name, p in model.named_parameters())
 
 
+class Figures:
+    """A validation that gives these figures one by one; `seen` keeps the weights that each was given for."""
+
+    def __init__(self, *figures):
+        self.figures, self.seen = iter(figures), []
+
+    def __call__(self, model):
+        self.seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return next(self.figures)
+
+
 def test_batch_norm_estimates_that_do_not_help_are_dropped(tmp_path):
-    figures = iter([50, 60, 40])
-    seen = []
-
-    def figure(model):
-        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return next(figures)
-
-    model, result = tiny.train(tmp_path, stages=tiny.stages()[2:], validate=figure)
+    figures = Figures(50, 60, 40)
+    model, result = tiny.train(tmp_path, stages=tiny.stages()[2:], validate=figures)
     assert result.final == 60
-    assert all(torch.equal(tensor, seen[1][name]) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(tensor, figures.seen[1][name]) for name, tensor in model.state_dict().items())
 
 
 def test_of_epochs_that_validate_alike_the_last_is_kept(tmp_path):
-    figures, seen = iter([50, 60, 60, 55, 60, 55, 0]), []
-
-    def figure(model):
-        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return next(figures)
-
-    model, _ = tiny.train(tmp_path, stages=[replace(tiny.stages()[0], epochs=6)], validate=figure)
-    assert all(torch.equal(tensor, seen[4][name]) for name, tensor in model.state_dict().items())
+    figures = Figures(50, 60, 60, 55, 60, 55, 0)
+    model, _ = tiny.train(tmp_path, stages=[replace(tiny.stages()[0], epochs=6)], validate=figures)
+    assert all(torch.equal(tensor, figures.seen[4][name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("settled, best", [(0, 99), (0.6, 80), (1, 75)])
