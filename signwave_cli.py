@@ -16,6 +16,7 @@ import textbnn.cli
 from export.console import note, show, table
 
 app = typer.Typer(
+    rich_markup_mode=None,  # rich would take [embedding] for markup, and cuts long words
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train 1-bit networks for spoken commands, pack them into one small file, run it under MicroPython on an ESP32.",

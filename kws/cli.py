@@ -59,6 +59,18 @@ def synthesize(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option("--out", help="Run folder; an interrupted training in it goes on.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of label/*.wav|flac|ogg, see eval. With --phrase: people who say it, and others."),
+    ] = None,
+    phrase: Annotated[
+        list[str] | None, typer.Option(help="A wake word, made of nothing but its words; several times: one file for several.")
+    ] = None,
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of other words, or of long recordings, in which none of ours is spoken; several times."),
+    ] = None,
+    noise: Annotated[Path | None, typer.Option(help="Folder of noise recordings to mix in (its train split).")] = None,
     preset: Annotated[
         str,
         typer.Option(
@@ -72,7 +84,6 @@ def train(
     extra: Annotated[
         Path | None, typer.Option(help="Folder of further clips of these labels for training alone, such as synthesized speech.")
     ] = None,
-    noise: Annotated[Path | None, typer.Option(help="Folder of noise recordings to mix in (its train split).")] = None,
     teacher: Annotated[
         str,
         typer.Option(
@@ -88,17 +99,6 @@ def train(
         ),
     ] = "",
     label_column: LabelColumn = "",
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of label/*.wav|flac|ogg, see eval. With --phrase: people who say it, and others."),
-    ] = None,
-    phrase: Annotated[
-        list[str] | None, typer.Option(help="A wake word, made of nothing but its words; several times: one file for several.")
-    ] = None,
-    negatives: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of other words, or of long recordings, in which none of ours is spoken; several times."),
-    ] = None,
     max_false_wakes_per_day: Annotated[
         float, typer.Option(min=0.001, help="With --phrase: thresholds are chosen for this, on validation audio.")
     ] = 1.0,

@@ -100,6 +100,8 @@ def test_help_teaches(signwave):
     for arguments in ([], ["kws"], ["kws", "train"], ["kws", "eval"], ["run"], ["verify"], ["bench"], ["export"], ["inspect"]):
         status, out, _ = signwave(*arguments, "--help")
         assert status == 0 and "Usage" in out
+    _, out, _ = signwave("kws", "train", "--help")
+    assert "signwave[embedding]" in out and "RUN/teacher/transformer," in out  # brackets and long words survive
 
 
 def refused(signwave, *arguments) -> str:
