@@ -129,10 +129,10 @@ def train_wake_words(
     config.check()
     check_exportable(config, len(labels) + 1)
     initial = begin_from(start, config, [*labels, UNKNOWN], run_dir) if start else None
-    speech = speak_phrases(phrases, sources.count, config.seed, sources.language, sources.synthesizers, sources.voices)
     recordings = recorded_pieces(sources.data_dir, labels) if sources.data_dir else []
     ambient = [clip for folder in sources.negatives for clip in ambient_clips(folder, labels)]
     noises = {split: noise_bank(sources.noise_dir, split) if sources.noise_dir else [] for split in ("train", "val")}
+    speech = speak_phrases(phrases, sources.count, config.seed, sources.language, sources.synthesizers, sources.voices)
     data = gather(labels, speech, recordings, ambient, noises, config.seconds, config.seed)
     prepared = prepare(data, config, noises["train"])
     tutor = hired(teacher, prepared, run_dir, config) if teacher is not None and config.distill > 0 else None

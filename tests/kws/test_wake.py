@@ -179,6 +179,14 @@ def test_recordings_of_the_phrase_are_cut_to_what_is_spoken(tmp_path):
         recorded_pieces(tmp_path, ["jarvis"])
 
 
+def test_a_folder_that_is_missing_is_named_before_anything_is_spoken(tmp_path, monkeypatch):
+    monkeypatch.setattr("kws.wake.speak_phrases", None)
+    none = tmp_path / "none"
+    for missing in (Sources(data_dir=none), Sources(negatives=[none]), Sources(noise_dir=none)):
+        with pytest.raises(DataError, match="none: is not a folder"):
+            train_wake_words(["hey computer"], tmp_path / "run", load_preset("wake-s", []), missing)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("wake")
