@@ -11,6 +11,7 @@ listens all the time.
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -128,20 +129,29 @@ class Detection:
         """The threshold at which at most so many false accepts an hour are to be expected.
 
         Rare ones cannot be counted in a few hours: the greatest peaks fall off exponentially (Pickands, 1975), which tells how
-        far above them the rate wanted lies. Never less than what these recordings themselves allow; and beyond that no more
-        than GIVEN_UP of the word's recordings are given up for it: a device that nobody can wake is of no use.
+        far above them the rate wanted lies. But a device that nobody can wake is of no use. So never more than half of the way
+        from what these recordings demand to what GIVEN_UP of the word's recordings would be lost for: people unheard here are as
+        hard to foresee as sounds unheard. And where one sound alone would cost more recordings than that, it may fire.
         """
-        counted = [t for t, n in zip(self.thresholds, self.false_accepts, strict=True) if n <= per_hour * self.hours]
-        least = min(counted, default=self.quiet)
+        allowed = per_hour * self.hours
+        least, but_one = self._counted(allowed), self._counted(max(1, allowed))
+        lost = int(GIVEN_UP * self.n)
+        if self.misses(least) - self.misses(but_one) > max(1, lost):
+            least = but_one
         top = np.array(self.peaks[:TAIL], float)
-        if len(top) < 5:
-            return least
-        scale = max(1.0, float((top[:-1] - top[-1]).mean()))
-        wanted = max(least, math.ceil(top[-1] + scale * math.log(len(top) / (self.hours * per_hour))))
-        given_up = self.misses(least) + int(GIVEN_UP * self.n)
+        if len(top) >= 5:
+            scale = max(1.0, float((top[:-1] - top[-1]).mean()))
+            wanted = max(least, math.ceil(top[-1] + scale * math.log(len(top) / allowed)))
+        else:
+            wanted = least if not self.n else sys.maxsize
         if not self.n:
             return wanted
-        return min(wanted, max(least, self.hits[min(given_up, self.n - 1)]))
+        last = self.hits[min(self.misses(least) + lost, self.n - 1)]
+        return min(wanted, (least + max(least, last)) // 2)
+
+    def _counted(self, most: float) -> int:
+        """The least threshold with at most so many false accepts here."""
+        return min((t for t, n in zip(self.thresholds, self.false_accepts, strict=True) if n <= most), default=self.quiet)
 
     def curve(self, points: int | None = None) -> list[list[float]]:
         """[false accepts an hour, misses in percent] from many to none; at most so many points, spread over the misses."""
@@ -190,7 +200,7 @@ def _measure_word(streams: Sequence[Stream], index: int, label: str, labels: int
     alarms.sort(key=lambda alarm: -alarm.margin)
     peaks = [alarm.margin for alarm in alarms]
     quiet = max(0, peaks[0] + 1) if peaks else 0
-    thresholds = sorted({max(0, h) for h in hits} | set(peaks[:100:5]) | {0, quiet})
+    thresholds = sorted({max(0, h) for h in hits} | {p + 1 for p in peaks[:TAIL]} | set(peaks[:100:5]) | {0, quiet})
     firing = [stream for stream in others if firing_margin(stream, index) >= 0]
     false = [count_events(firing, index, labels, t, refractory) for t in thresholds]
     hours = sum(stream.seconds for stream in others) / 3600

@@ -96,6 +96,25 @@ def test_a_threshold_for_rarer_false_accepts_than_were_heard_is_extrapolated():
     assert found.threshold_for(1 / 240) > rare
 
 
+def found_with(hits, peaks):
+    thresholds = sorted({*hits, *(p + 1 for p in peaks), 0})
+    return Detection("yes", len(hits), 1.0, sorted(hits), thresholds, [sum(p >= t for p in peaks) for t in thresholds], peaks)
+
+
+def test_a_threshold_stays_well_below_what_people_reach():
+    hits, half = list(range(1000, 1100)), (501 + 1005) // 2
+    assert found_with(hits, [500]).threshold_for(1 / 24) == half  # no tail to go by
+    tail = found_with(hits, [500, 480, 460, 440, 420, 400])
+    assert 501 < tail.threshold_for(1 / 24) < half == tail.threshold_for(1e-6)
+
+
+def test_one_sound_alone_makes_no_device_deaf():
+    hits = list(range(1000, 1100))
+    assert found_with(hits, [1050, 500]).threshold_for(1 / 24) == (501 + 1005) // 2  # else half of the words were lost
+    assert found_with(hits, [1050, 1040]).threshold_for(1 / 24) > 1040  # two would be two
+    assert found_with(hits, [1003, 500]).threshold_for(1 / 24) > 1003  # and here silence costs little
+
+
 def test_the_file_says_what_its_thresholds_were_chosen_from():
     model, found = detection()
     chosen = with_thresholds(model, found, 1.0, "validation")
