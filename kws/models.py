@@ -143,11 +143,20 @@ def metadata_of(net: KwsNet, ops: list[Operation], name: str, seconds: float) ->
 
 def clip_seconds(model: Model) -> float:
     """Length of the clips that a file was trained on, as it says; 1 where it does not. Raises FormatError."""
-    said = model.metadata.get("seconds", "1")
+    return _said(model, "seconds", "1", MOST_SECONDS)
+
+
+def logits_of_one(model: Model) -> float | None:
+    """What one unit of a file's scores is in logits, as it says; None where it does not. Raises FormatError."""
+    return _said(model, "logit_unit", "", 1) if "logit_unit" in model.metadata else None
+
+
+def _said(model: Model, key: str, default: str, most: float) -> float:
+    said = model.metadata.get(key, default)
     try:
-        seconds = float(said)
+        value = float(said)
     except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= MOST_SECONDS:
-        raise FormatError(f"the model file says of its clips that they last {said!r} seconds; it must be up to {MOST_SECONDS}")
-    return seconds
+        value = math.nan
+    if not 0 < value <= most:
+        raise FormatError(f"the model file says {key} is {said!r}: it must be a number above 0 and up to {most}")
+    return value

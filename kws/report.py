@@ -27,6 +27,7 @@ from kws.charts import Detection, mark
 from kws.data import SILENCE, SPLITS, DataError, Dataset, cache_folder
 from kws.evaluate import Evaluation, save_json, scores
 from kws.frontend import extract
+from kws.models import logits_of_one
 from kws.page import Html, document, listing, tag
 from kws.sections import BOARDS, CORE_HZ, INTEGER, Alarm, Error
 from kws.stream import field
@@ -228,11 +229,10 @@ def _measured(model: Model, found: Findings) -> list[tuple[str, str, Html]]:
     if found.alarms:
         parts.append(("alarms", "What wakes it wrongly", sections.alarms(found.alarms, list(found.detection)[-1])))
     if found.measured:
-        unit = float(model.metadata.get("logit_unit", 0)) or None
         parts += [
             ("accuracy", "How well it hears", sections.accuracy(found.networks)),
             ("confusion", "What it takes for what", sections.confusion(found.measured)),
-            ("errors", "Its worst errors", sections.errors(found.errors, unit)),
+            ("errors", "Its worst errors", sections.errors(found.errors, logits_of_one(model))),
         ]
     return parts
 

@@ -8,7 +8,7 @@ from export.format import Model
 from export.graph import FormatError, state_size
 from export.reference import run
 from kws.cli import load_preset
-from kws.models import KwsConfig, KwsNet, clip_seconds, lower
+from kws.models import KwsConfig, KwsNet, clip_seconds, logits_of_one, lower
 
 TINY = KwsConfig(channels=32, blocks=3, window=10)
 
@@ -81,13 +81,16 @@ def test_graph_and_network_agree_without_a_part_of_the_block(off):
     assert (integer == labels).float().mean() >= 0.95 and (net.eval()(x).argmax(1) == integer).float().mean() >= 0.95
 
 
-def test_the_length_of_clips_is_read_from_the_file_and_checked():
+def test_what_a_file_says_of_its_clips_and_scores_is_checked():
     ops = lower(KwsNet(TINY, 1), features())
 
     def saying(**metadata):
         return Model(metadata, ["a"], [0], None, ops)
 
     assert clip_seconds(saying(seconds="1.4")) == 1.4 and clip_seconds(saying()) == 1
+    assert logits_of_one(saying(logit_unit="1e-3")) == 0.001 and logits_of_one(saying()) is None
     for nonsense in ("", "abc", "nan", "0", "-1", "inf", "1e9"):
-        with pytest.raises(FormatError, match="they last"):
+        with pytest.raises(FormatError, match="seconds is"):
             clip_seconds(saying(seconds=nonsense))
+        with pytest.raises(FormatError, match="logit_unit is"):
+            logits_of_one(saying(logit_unit=nonsense))
