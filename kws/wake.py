@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
 
 # A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
 AUGMENT = MicrophoneConfig(shift_ms=140, speed=0.15, gain_db=18, reverb_probability=0.4, reverb_max_ms=500)
+ENOUGH = 20  # recordings of a phrase in validation
 DETECTION = "detection.json"
 
 
@@ -155,15 +157,15 @@ def train_wake_words(
 def validation_clips(
     labels: Sequence[str], speech: dict[str, list[Piece]], ambient: Sequence[Clip], sources: Sources
 ) -> list[Clip]:
-    """Whole recordings that thresholds are chosen on: of people where there are any, else spoken by unheard voices."""
+    """Whole recordings that thresholds are chosen on: of people, and where they are few, phrases spoken by unheard voices too."""
     clips = [clip for clip in ambient if clip.split == "val"]
     if sources.noise_dir:
         clips += [clip for clip in ambient_clips(sources.noise_dir, labels) if clip.split == "val"]
     if sources.data_dir:
         clips += [clip for clip in load_clips(sources.data_dir) if clip.split == "val"]
     spoken = [piece for pieces in speech.values() for piece in pieces if piece.split != "train"]
-    recorded = {plain(clip.label) for clip in clips}
-    wanted = [label for label in labels if label not in recorded]
+    recorded = Counter(plain(clip.label) for clip in clips)
+    wanted = [label for label in labels if recorded[label] < ENOUGH]
     quiet = not ambient  # nothing recorded to stay silent at
     clips += [
         Clip(p.path, p.label if p.label in labels else UNKNOWN, p.speaker, "val")

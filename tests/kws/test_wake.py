@@ -21,7 +21,7 @@ from kws.stream import events_of
 from kws.synthesizers import Espeak
 from kws.teacher import load_teacher
 from kws.train import load_run
-from kws.wake import Sources, _worse, begin_from, mine, train_wake_words
+from kws.wake import Sources, _worse, begin_from, mine, train_wake_words, validation_clips
 from kws.wake_cli import eval_stream
 from kws.wakedata import MINED, WakeData, ambient_clips, compose, recorded_pieces, speech_extent, with_ambient
 from tests.kws.ears import small_ear
@@ -177,6 +177,19 @@ def test_recordings_of_the_phrase_are_cut_to_what_is_spoken(tmp_path):
     assert max(len(p.samples) for p in own) < max(len(p.samples) for p in speech["hey computer"]) + 3000
     with pytest.raises(DataError, match="no recordings of jarvis; its folders are hey computer, others"):
         recorded_pieces(tmp_path, ["jarvis"])
+
+
+def test_where_few_people_say_the_phrase_on_validation_synthesizers_say_it_too(tmp_path):
+    speech = {"go": [piece([0], split="val"), piece([0], split="train")]}
+    for people, spoken in ((2, 1), (20, 0)):
+        folder = tmp_path / str(people)
+        (folder / "go").mkdir(parents=True)
+        for i in range(people):
+            soundfile.write(folder / "go" / f"a_{i}.wav", np.ones(8000, np.int16), 16000)
+        rows = [f"go/a_{i}.wav,go,a,val" for i in range(people)]
+        (folder / "manifest.csv").write_text("\n".join(["path,label,speaker,split", *rows]))
+        clips = validation_clips(["go"], speech, [], Sources(data_dir=folder))
+        assert len(clips) == people + spoken and all(clip.label == "go" and clip.split == "val" for clip in clips)
 
 
 def test_a_folder_that_is_missing_is_named_before_anything_is_spoken(tmp_path, monkeypatch):
