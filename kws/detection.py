@@ -11,7 +11,6 @@ listens all the time.
 
 import json
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -133,21 +132,23 @@ class Detection:
         from what these recordings demand to what GIVEN_UP of the word's recordings would be lost for: people unheard here are as
         hard to foresee as sounds unheard. And where one sound alone would cost more recordings than that, it may fire.
         """
-        allowed = per_hour * self.hours
+        allowed, lost = per_hour * self.hours, int(GIVEN_UP * self.n)
         least, but_one = self._counted(allowed), self._counted(max(1, allowed))
-        lost = int(GIVEN_UP * self.n)
         if self.misses(least) - self.misses(but_one) > max(1, lost):
             least = but_one
-        top = np.array(self.peaks[:TAIL], float)
-        if len(top) >= 5:
-            scale = max(1.0, float((top[:-1] - top[-1]).mean()))
-            wanted = max(least, math.ceil(top[-1] + scale * math.log(len(top) / allowed)))
-        else:
-            wanted = least if not self.n else sys.maxsize
+        rare = self._extrapolated(allowed)
         if not self.n:
-            return wanted
-        last = self.hits[min(self.misses(least) + lost, self.n - 1)]
-        return min(wanted, (least + max(least, last)) // 2)
+            return least if rare is None else max(least, rare)
+        half = (least + max(least, self.hits[min(self.misses(least) + lost, self.n - 1)])) // 2
+        return half if rare is None else min(max(least, rare), half)
+
+    def _extrapolated(self, allowed: float) -> int | None:
+        """The threshold for so many false accepts by the tail of the peaks; None where there are too few to tell."""
+        top = np.array(self.peaks[:TAIL], float)
+        if len(top) < 5:
+            return None
+        scale = max(1.0, float((top[:-1] - top[-1]).mean()))
+        return math.ceil(top[-1] + scale * math.log(len(top) / allowed))
 
     def _counted(self, most: float) -> int:
         """The least threshold with at most so many false accepts here."""
@@ -199,8 +200,7 @@ def _measure_word(streams: Sequence[Stream], index: int, label: str, labels: int
     ]
     alarms.sort(key=lambda alarm: -alarm.margin)
     peaks = [alarm.margin for alarm in alarms]
-    quiet = max(0, peaks[0] + 1) if peaks else 0
-    thresholds = sorted({max(0, h) for h in hits} | {p + 1 for p in peaks[:TAIL]} | set(peaks[:100:5]) | {0, quiet})
+    thresholds = sorted({max(0, h) for h in hits} | {p + 1 for p in peaks[:TAIL]} | set(peaks[:100:5]) | {0})
     firing = [stream for stream in others if firing_margin(stream, index) >= 0]
     false = [count_events(firing, index, labels, t, refractory) for t in thresholds]
     hours = sum(stream.seconds for stream in others) / 3600

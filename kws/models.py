@@ -143,16 +143,19 @@ def metadata_of(net: KwsNet, ops: list[Operation], name: str, seconds: float) ->
 
 def clip_seconds(model: Model) -> float:
     """Length of the clips that a file was trained on, as it says; 1 where it does not. Raises FormatError."""
-    return _said(model, "seconds", "1", MOST_SECONDS)
+    seconds = _said(model, "seconds", MOST_SECONDS)
+    return 1.0 if seconds is None else seconds
 
 
 def logits_of_one(model: Model) -> float | None:
     """What one unit of a file's scores is in logits, as it says; None where it does not. Raises FormatError."""
-    return _said(model, "logit_unit", "", 1) if "logit_unit" in model.metadata else None
+    return _said(model, "logit_unit", 1)
 
 
-def _said(model: Model, key: str, default: str, most: float) -> float:
-    said = model.metadata.get(key, default)
+def _said(model: Model, key: str, most: float) -> float | None:
+    if key not in model.metadata:
+        return None
+    said = model.metadata[key]
     try:
         value = float(said)
     except ValueError:
