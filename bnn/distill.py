@@ -126,7 +126,7 @@ class Distiller(nn.Module):
         teacher_logits: Tensor | None = None,
         student_features: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Scalar loss. `labels`: class numbers (batch,), or probabilities (batch, class) as mixup makes them.
+        """Scalar loss. `labels`: class numbers (batch,), or probabilities (batch, class).
 
         The teacher runs on `inputs`, unless only its logits are wanted and `teacher_logits` has them.
         """

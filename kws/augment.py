@@ -1,4 +1,4 @@
-"""Variation of training clips: time, loudness, rooms and noise on waveforms; masks and mixtures on features.
+"""Variation of training clips: time, loudness, rooms and noise on waveforms; masks and warps on features.
 
     noises = noise_bank("noise")
     varied = augment(samples, np.random.default_rng([seed, epoch, i]), noises)      # (sample,) int16
@@ -12,9 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from kws.audio import RATE_HZ, AudioError, read_audio
 from kws.data import SILENCE, DataError, background_spans, load_clips
+from kws.frontend import MEL_HZ, band_hz
+
+KNOT_FRAMES = 8  # a syllable, about
 
 
 @dataclass(frozen=True)
@@ -246,20 +250,22 @@ def _stripes(batch: int, size: int, count: int, width: int, generator: torch.Gen
     return ((at >= starts) & (at < starts + widths)).any(dim=1)
 
 
-def mixup(
-    features: torch.Tensor, targets: torch.Tensor, generator: torch.Generator, alpha: float = 0.2
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Blend each clip with another of the batch (Zhang et al., 2018).
+def warp(features: torch.Tensor, generator: torch.Generator, time: float, frequency: float) -> torch.Tensor:
+    """The same words in another rhythm and from another throat. (batch, frame, band) of the front end, same type out, input kept.
 
-    features (batch, frame, band) of any type and targets (batch, label) as probabilities; both come back as float32,
-    blended with the same weights, each drawn from Beta(alpha, alpha) and turned towards the clip itself.
+    Rhythm: every KNOT_FRAMES a point of each clip is moved by some frames, normal with a standard deviation of `time`, and what
+    lies between moves along (after Park et al., 2019). Throat: frequencies are scaled by up to `frequency` to either side, as the
+    lengths of vocal tracts differ (Jaitly and Hinton, 2013). Beyond an edge stands what stands at the edge.
     """
-    batch = len(features)
-    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
-    weight = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, batch).astype(np.float32))
-    weight = torch.maximum(weight, 1 - weight).to(features.device)
-    partner = torch.randperm(batch, generator=generator, device=generator.device).to(features.device)
-    features, targets = features.float(), targets.float()
-    by_clip, by_label = weight[:, None, None], weight[:, None]
-    mixed = by_clip * features + (1 - by_clip) * features[partner]
-    return mixed, by_label * targets + (1 - by_label) * targets[partner]
+    batch, frames, bands = features.shape
+    draw = {"generator": generator, "device": generator.device}
+    moved = time * torch.randn(batch, 1, frames // KNOT_FRAMES + 2, **draw)
+    moved = F.interpolate(moved, size=frames, mode="linear", align_corners=True)[:, 0]
+    at = torch.linspace(-1, 1, frames, device=moved.device) + moved * (2 / max(1, frames - 1))
+    scale = 1 + frequency * (2 * torch.rand(batch, 1, **draw) - 1)
+    centres = torch.tensor(band_hz()[1:-1], dtype=scale.dtype, device=scale.device)
+    low, high = torch.log1p(centres[[0, -1]] / MEL_HZ)
+    band = 2 * (torch.log1p(scale * centres / MEL_HZ) - low) / (high - low) - 1
+    places = torch.stack([band[:, None].expand(-1, frames, -1), at[:, :, None].expand(-1, -1, bands)], 3).to(features.device)
+    warped = F.grid_sample(features[:, None].float(), places, padding_mode="border", align_corners=True)[:, 0]
+    return (warped if features.is_floating_point() else warped.round()).to(features.dtype)

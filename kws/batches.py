@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kws.augment import spec_augment
+from kws.augment import spec_augment, warp
 from kws.embedding import SpeechEmbedding, tokens_of
 from kws.features import FreshFeatures
 
@@ -37,6 +37,8 @@ class _Epochs:
 
     def masked(self, features: Tensor, generator: torch.Generator) -> Tensor:
         c = self.config
+        if c.time_warp or c.band_warp:
+            features = warp(features, generator, c.time_warp, c.band_warp)
         return spec_augment(features, generator, c.time_masks, c.time_width, c.band_masks, c.band_width, MASK)
 
 

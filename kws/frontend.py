@@ -16,13 +16,17 @@ from export.format import FrontEnd
 
 RATE_HZ, HOP, BANDS, FFT = 16000, 320, 40, 512
 LOW_HZ, HIGH_HZ = 60.0, 7600.0
+MEL_HZ = 700  # up to about here mel grows with the frequency, above with its logarithm (O'Shaughnessy, 1987)
+
+
+def band_hz() -> np.ndarray:
+    """Where bands begin, have their greatest weight and end, (BANDS + 2,): a band's neighbours' centres are its ends."""
+    return MEL_HZ * np.expm1(np.linspace(*np.log1p(np.array([LOW_HZ, HIGH_HZ]) / MEL_HZ), BANDS + 2))
 
 
 def log_mel_front_end() -> FrontEnd:
-    """16 kHz, 40 bands from 60 to 7,600 Hz, equally wide in mel (O'Shaughnessy, 1987), 50 frames a second."""
-    mel = np.linspace(*(2595 * np.log10(1 + np.array([LOW_HZ, HIGH_HZ]) / 700)), BANDS + 2)
-    hz = 700 * (10 ** (mel / 2595) - 1)
-    return FrontEnd(np.round(hz / (RATE_HZ / FFT) * 16).astype(int).tolist(), HOP, RATE_HZ)
+    """16 kHz, 40 bands from 60 to 7,600 Hz, equally wide in mel, 50 frames a second."""
+    return FrontEnd(np.round(band_hz() / (RATE_HZ / FFT) * 16).astype(int).tolist(), HOP, RATE_HZ)
 
 
 def extract(waveforms: np.ndarray, front_end: FrontEnd) -> np.ndarray:

@@ -92,6 +92,8 @@ class TrainConfig:
     time_width: int = 8
     band_masks: int = 2
     band_width: int = 5
+    time_warp: float = 0.0
+    band_warp: float = 0.0
     speech_commands: str = ""
 
     def check(self) -> "TrainConfig":
@@ -132,7 +134,8 @@ _RANGES = {"seed": (0, 2**31), "seconds": (0.2, MOST_SECONDS), "variants": (0, 1
            "learning_rate": (1e-7, 1), "weight_decay": (0, 1),
            "label_smoothing": (0, 0.9), "temperature": (0.1, 100), "distill": (0, 1), "hint": (0, 1000),
            "feature_distill": (0, 1000), "embedding_penalty": (0, 1000), "false_accept_penalty": (0, 1000),
-           "time_masks": (0, 20), "time_width": (0, 500), "band_masks": (0, 20), "band_width": (0, 40)}  # fmt: skip
+           "time_masks": (0, 20), "time_width": (0, 500), "band_masks": (0, 20), "band_width": (0, 40),
+           "time_warp": (0, 50), "band_warp": (0, 0.5)}  # fmt: skip
 _MODEL_RANGES = {"channels": (4, MAX_CHANNELS), "blocks": (1, MAX_OPS - 3), "taps": (1, MAX_TAPS), "stem_taps": (1, MAX_TAPS),
                  "window": (1, MAX_WINDOW), "dropout": (0, 0.9)}  # fmt: skip
 _TEACHER_RANGES = {"epochs": (1, 100_000), "learning_rate": (1e-7, 1), "weight_decay": (0, 1)}
@@ -170,8 +173,8 @@ class Data:
         """Batches of what an ear hears in the training clips."""
         if isinstance(self.train, FreshFeatures):
             return HeardBatches(self.batches(config, audio=True), ear)
-        unmasked = replace(config, time_masks=0, band_masks=0)
-        return Batches(self.train.tokens(ear), self.targets, unmasked, extra=self.extra)
+        as_heard = replace(config, time_masks=0, band_masks=0, time_warp=0.0, band_warp=0.0)
+        return Batches(self.train.tokens(ear), self.targets, as_heard, extra=self.extra)
 
     def accuracy(self, net: nn.Module) -> float:
         """Percent of validation clips that a network of features decides right."""

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kws.augment import AugmentConfig, augment, coloured_noise, hearing, mixup, noise_bank, spec_augment
+from kws.augment import AugmentConfig, augment, coloured_noise, hearing, noise_bank, spec_augment, warp
 from kws.data import DataError
+from kws.frontend import band_hz
 
 STILL = AugmentConfig(
     shift_ms=0, speed=0, gain_db=0, reverb_probability=0, noise_probability=0, floor_probability=0
@@ -140,14 +141,30 @@ def test_spec_augment_masks_stripes_and_keeps_its_input():
     assert spec_augment(features[:, :3, :2].float(), torch.Generator().manual_seed(0)).shape == (200, 3, 2)
 
 
-def test_mixup_blends_features_and_targets_alike():
-    features = torch.arange(8.0)[:, None, None].expand(8, 5, 4)
-    targets = torch.eye(8)
-    mixed, blended = mixup(features, targets, torch.Generator().manual_seed(1))
-    torch.testing.assert_close(blended.sum(1), torch.ones(8))
-    torch.testing.assert_close(mixed[:, 0, 0], blended @ torch.arange(8.0))
-    assert (blended.argmax(1) == torch.arange(8)).all()
-    assert torch.equal(mixup(features, targets, torch.Generator().manual_seed(1))[0], mixed)
+def test_warp_scales_frequencies_and_bends_time_of_each_clip_alone():
+    tone = torch.full((300, 60, 40), -100, dtype=torch.int8)
+    tone[:, 30, 20] = 100  # a click of about 1.8 kHz
+    hz = band_hz()[1:-1]
+    scaled = warp(tone, torch.Generator().manual_seed(0), 0.0, 0.12)
+    centre = (scaled.float() + 100)[:, 30] @ torch.from_numpy(hz).float() / (scaled.float() + 100)[:, 30].sum(1)
+    assert scaled.dtype == torch.int8 and (tone[:, 30, 20] == 100).all()
+    assert hz[20] * 0.86 < centre.min() < hz[20] * 0.92 and hz[20] * 1.08 < centre.max() < hz[20] * 1.14
+    assert ((scaled > -100).any(2).sum(1) == 1).all()  # time stands still
+
+    bent = warp(tone, torch.Generator().manual_seed(0), 2.0, 0.0)
+    frames = (bent[:, :, 20] > -100).float()
+    place = (frames * torch.arange(60)).sum(1) / frames.sum(1).clamp(min=1)
+    assert ((bent > -100).sum(1) > 0).sum(1).max() == 1  # in its band alone
+    assert 1.0 < place[frames.sum(1) > 0].std() < 2.5 and abs(place[frames.sum(1) > 0].mean() - 30) < 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float32])
+def test_a_warp_of_nothing_changes_nothing_and_one_seed_gives_one_warp(dtype):
+    features = torch.randint(-128, 128, (20, 50, 40), generator=torch.Generator().manual_seed(1)).to(dtype)
+    assert torch.allclose(warp(features, torch.Generator().manual_seed(0), 0.0, 0.0).float(), features.float(), atol=1e-2)
+    first, again, other = (warp(features, torch.Generator().manual_seed(seed), 2.0, 0.1) for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other) and first.dtype == dtype
+    assert first.float().min() >= -128 and first.float().max() <= 127  # between what was there
 
 
 def test_hearing_can_be_made_harder_the_same_way_every_time(tmp_path):

@@ -25,3 +25,15 @@ def test_an_epoch_draws_as_much_further_material_as_there_are_clips():
     assert set(epochs[0]) != set(epochs[1]) and batches.steps == 5
     few = Batches(np.zeros((2, 12, 50, 40), np.int8), np.arange(12), load_preset("s", ["batch_size=4"]), extra=2)
     assert sorted(torch.cat([b["targets"] for b in few(0, generator)]).tolist()) == list(range(12))
+
+
+def test_clips_are_warped_where_the_recipe_says_so():
+    features = np.random.default_rng(0).integers(-100, 100, (1, 10, 50, 40)).astype(np.int8)
+    plain = ["batch_size=10", "time_masks=0", "band_masks=0"]
+    as_made, warped = (
+        next(iter(Batches(features, np.arange(10), load_preset("s", [*plain, *more]))(0, torch.Generator().manual_seed(3))))
+        for more in (["time_warp=0", "band_warp=0"], ["time_warp=2", "band_warp=0.1"])
+    )
+    assert torch.equal(as_made["features"], torch.from_numpy(features)[0, as_made["targets"]])
+    assert torch.equal(warped["targets"], as_made["targets"]) and warped["features"].dtype == torch.int8
+    assert (warped["features"] != as_made["features"]).any(dim=(1, 2)).all()
