@@ -20,10 +20,14 @@ MASK = 12  # the mean of log-mel over augmented speech: what SpecAugment puts in
 
 
 class _Epochs:
-    """What both kinds share: which clips an epoch has, and in which order."""
+    """What both kinds share: which clips an epoch has, and in which order.
+
+    `domains` (clip,): whether each was synthesized, for losses.StudentLoss.hide_domains.
+    """
 
     def __init__(self, targets: np.ndarray, config, extra: int):
         self.targets, self.config = torch.from_numpy(targets), config
+        self.domains: Tensor | None = None
         self.own, self.extra = len(targets) - extra, extra
         self.drawn = min(self.own, extra)
         self.steps = -(-(self.own + self.drawn) // config.batch_size)
@@ -34,6 +38,11 @@ class _Epochs:
             further = self.own + torch.randperm(self.extra, generator=generator)[: self.drawn]
             order = torch.cat([order, further])[torch.randperm(self.own + self.drawn, generator=generator)]
         return order
+
+    def known(self, picked: Tensor) -> dict[str, Tensor]:
+        """What is known of clips besides their sound."""
+        known = {"targets": self.targets[picked]}
+        return known if self.domains is None else known | {"domain": self.domains[picked]}
 
     def masked(self, features: Tensor, generator: torch.Generator) -> Tensor:
         c = self.config
@@ -62,7 +71,7 @@ class Batches(_Epochs):
         for v, picked in zip(variant.split(size), order.split(size), strict=True):
             v, i = v.numpy(), picked.numpy()
             masked = self.masked(torch.from_numpy(self.features[v, i]), generator)
-            batch = {"features": masked, "targets": self.targets[picked]}
+            batch = {"features": masked, **self.known(picked)}
             if self.logits is not None:
                 batch["teacher"] = torch.from_numpy(self.logits[v, i]).float()
             if self.tokens is not None:
@@ -92,7 +101,7 @@ class FreshBatches(_Epochs):
         for i, (features, waveforms) in zip(mine, made, strict=True):
             plain = torch.from_numpy(features)
             batch = {"features": self.masked(plain, torch.Generator().manual_seed(seeds[i])), "plain": plain}
-            batch["targets"] = self.targets[parts[i]]
+            batch |= self.known(parts[i])
             if waveforms is not None:
                 batch["waveforms"] = torch.from_numpy(waveforms)
             yield batch

@@ -16,14 +16,29 @@ from kws.models import KwsNet
 from kws.teacher import EmbeddingTeacher, Teacher
 
 
+class _Reversed(torch.autograd.Function):
+    """Nothing forward, the gradient times -weight backward."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradient, None
+
+
 class StudentLoss(nn.Module):
-    """Labels and the teacher's logits, from the batch or from a teacher that listens along, and four terms by weight:
+    """Labels and the teacher's logits, from the batch or from a teacher that listens along, and five terms by weight:
 
     hint: distance of a linear view of the stream to what the teacher's ear hears, token by token (Romero et al., 2015);
     feature_distill: distance of the stream behind every other block to that of the float twin (Martinez et al., 2020);
     embedding_penalty: squared length of the pooled embedding (the information bottleneck of BiDet; Wang et al., 2020), in the
     binary stages; false_accept_penalty: in clips that hold no word, -log of the probability of none wherever in the clip the
-    window of a decision is surest of one (its sparse prior, as max pooling over time; Sun et al., 2016).
+    window of a decision is surest of one (its sparse prior, as max pooling over time; Sun et al., 2016);
+    domain_adversary: a judge learns to tell from the embedding whether a clip was synthesized or recorded, and the network learns
+    not to let it (Ganin et al., 2016), or it would hear a person and think "nobody says the phrase but synthesizers".
     """
 
     def __init__(self, config, taught: bool, labels: Sequence[str] = ()):
@@ -35,6 +50,7 @@ class StudentLoss(nn.Module):
         self.register_buffer("words", words, persistent=False)
         self._penalty = 0.0 if words.all() else config.false_accept_penalty  # without labels of other sound nothing is false
         self.binary_stage = False
+        self.judge: nn.Module | None = None
         # In tuples, so that neither is a submodule: they are not trained here.
         self._teacher: tuple[Teacher, ...] = ()
         self._twin: tuple[KwsNet, ...] = ()
@@ -45,8 +61,15 @@ class StudentLoss(nn.Module):
         self._ear = (ear.eval(),)
         self.register_buffer("heard_at", torch.tensor(frames), persistent=False)
         self.view = nn.Linear(self.config.model.channels, TOKEN_BANDS)
-        nn.init.zeros_(self.view.weight)  # draws no random numbers, so that nothing else changes with it
+        nn.init.zeros_(self.view.weight)  # at first it foretells nothing
         nn.init.zeros_(self.view.bias)
+
+    def hide_domains(self) -> None:
+        """Add the term `domain_adversary`: batches have a `domain` (clip,): 1 synthesized, 0 recorded, -1 never asked."""
+        channels = self.config.model.channels
+        with torch.random.fork_rng(devices=[]):  # nothing else changes with it
+            torch.manual_seed(self.config.seed)
+            self.judge = nn.Sequential(nn.Linear(channels, channels // 2), nn.ReLU(), nn.Linear(channels // 2, 1))
 
     def listen_to(self, teacher: Teacher) -> None:
         """From now on this teacher answers the batches themselves."""
@@ -78,7 +101,8 @@ class StudentLoss(nn.Module):
 
     def _has_terms(self) -> bool:
         c = self.config
-        return bool(self._twin or self._ear) or (self.binary_stage and c.embedding_penalty > 0) or self._penalty > 0
+        always = self._twin or self._ear or self.judge is not None or self._penalty > 0
+        return bool(always or (self.binary_stage and c.embedding_penalty > 0))
 
     def _terms(self, net: KwsNet, batch: dict[str, Tensor], stream: list[Tensor]) -> Tensor:
         c, embedding = self.config, net.embed(stream[-1])
@@ -91,11 +115,19 @@ class StudentLoss(nn.Module):
             total = total + c.feature_distill * features_loss(stream[2::2] or stream[-1:], wanted[2::2] or wanted[-1:])
         if self.binary_stage and c.embedding_penalty:
             total = total + c.embedding_penalty * embedding.mean(-1).square().sum(1).mean()
+        if self.judge is not None:
+            total = total + self._told_apart(embedding.mean(-1), batch["domain"])
         if self._penalty:
             ambient = ~self.words[batch["targets"]]
             log_none = net.decisions(stream[-1]).log_softmax(-1)[..., ~self.words].logsumexp(-1).amin(-1)  # (clip,)
             total = total - self._penalty * (log_none * ambient).sum() / ambient.sum().clamp_min(1)
         return total
+
+    def _told_apart(self, embedding: Tensor, domain: Tensor) -> Tensor:
+        answers = self.judge(_Reversed.apply(embedding, self.config.domain_adversary)).squeeze(1).float()
+        each = F.binary_cross_entropy_with_logits(answers, domain.clamp_min(0).float(), reduction="none")
+        asked = domain >= 0
+        return (each * asked).sum() / asked.sum().clamp_min(1)
 
     def _hint(self, tokens: Tensor, stream: Tensor) -> Tensor:
         tokens = tokens[:, : len(self.heard_at)].float()

@@ -88,6 +88,7 @@ class TrainConfig:
     feature_distill: float = 0.0
     embedding_penalty: float = 0.0
     false_accept_penalty: float = 0.0
+    domain_adversary: float = 0.0
     time_masks: int = 2
     time_width: int = 8
     band_masks: int = 2
@@ -134,6 +135,7 @@ _RANGES = {"seed": (0, 2**31), "seconds": (0.2, MOST_SECONDS), "variants": (0, 1
            "learning_rate": (1e-7, 1), "weight_decay": (0, 1),
            "label_smoothing": (0, 0.9), "temperature": (0.1, 100), "distill": (0, 1), "hint": (0, 1000),
            "feature_distill": (0, 1000), "embedding_penalty": (0, 1000), "false_accept_penalty": (0, 1000),
+           "domain_adversary": (0, 1000),
            "time_masks": (0, 20), "time_width": (0, 500), "band_masks": (0, 20), "band_width": (0, 40),
            "time_warp": (0, 50), "band_warp": (0, 0.5)}  # fmt: skip
 _MODEL_RANGES = {"channels": (4, MAX_CHANNELS), "blocks": (1, MAX_OPS - 3), "taps": (1, MAX_TAPS), "stem_taps": (1, MAX_TAPS),
@@ -152,6 +154,7 @@ class Data:
     val_features: Tensor
     val_waveforms: np.ndarray
     val_targets: Tensor
+    domains: np.ndarray | None = None  # (clip,) int8 of training clips: 1 synthesized, 0 recorded, -1 either, or not to be asked
 
     @classmethod
     def prepare(cls, dataset: Dataset, config: TrainConfig, noise_dir: str | Path | None) -> "Data":
@@ -315,6 +318,9 @@ class Lessons:
             loss.hear_with(teacher.ear, token_frames(samples, samples // data.val_features.shape[1]))
             if isinstance(self.batches, Batches):
                 self.batches.tokens = data.train.tokens(teacher.ear)
+        if data.domains is not None and config.domain_adversary:
+            self.batches.domains = torch.from_numpy(data.domains)
+            loss.hide_domains()
         if teacher is not None:
             self.give(teacher)
 

@@ -47,7 +47,7 @@ def prepare(data: WakeData, config: TrainConfig, noises: list[np.ndarray], augme
     val_waveforms, val_targets = data.waveforms("val")
     train = augmented(waveforms, noises, augment, config)
     val = torch.from_numpy(extract(val_waveforms, log_mel_front_end()))
-    return Data(data.labels, train, targets, 0, val, val_waveforms, torch.from_numpy(val_targets))
+    return Data(data.labels, train, targets, 0, val, val_waveforms, torch.from_numpy(val_targets), data.domains())
 
 
 def fitted(data: Data, run_dir: Path, config: TrainConfig, teacher: Teacher | None, initial: dict | None = None) -> Model:

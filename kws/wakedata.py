@@ -52,6 +52,16 @@ class WakeData(Dataset):
         targets = [self.labels.index(clip.label) for clip in self.clips(split)]
         return out, np.array(targets, np.int64)
 
+    def domains(self) -> np.ndarray | None:
+        """Of training clips (clip,) int8: 1 for a synthesized negative, 0 for one of recorded speech, -1 for others.
+
+        None where people are recorded saying a phrase: then a network cannot take people for negatives.
+        """
+        pieces, words = self.pieces["train"], self.labels[:-1]
+        if not all(p.synthetic for p in pieces if p.label in words):
+            return None
+        return np.array([-1 if p.label in (*words, SILENCE, MINED) else p.synthetic for p in pieces], np.int8)
+
     def with_hard(self, pieces: Sequence[Piece]) -> "WakeData":
         """This, and mined negatives in training."""
         clips = [*self.all_clips, *(Clip(p.path, UNKNOWN, p.speaker, "train") for p in pieces)]

@@ -37,3 +37,10 @@ def test_clips_are_warped_where_the_recipe_says_so():
     assert torch.equal(as_made["features"], torch.from_numpy(features)[0, as_made["targets"]])
     assert torch.equal(warped["targets"], as_made["targets"]) and warped["features"].dtype == torch.int8
     assert (warped["features"] != as_made["features"]).any(dim=(1, 2)).all()
+
+
+def test_batches_say_which_clips_were_synthesized_where_it_is_known():
+    batches = Batches(np.zeros((2, 10, 50, 40), np.int8), np.arange(10), load_preset("s", ["batch_size=4"]))
+    assert all("domain" not in batch for batch in batches(0, torch.Generator()))
+    batches.domains = torch.arange(10) - 1
+    assert all(torch.equal(batch["domain"], batch["targets"] - 1) for batch in batches(0, torch.Generator()))

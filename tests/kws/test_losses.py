@@ -92,6 +92,37 @@ def test_the_hint_is_lowered_by_hearing_what_the_ear_hears():
     assert not any("ear" in name for name in loss.state_dict())
 
 
+def test_the_adversary_takes_out_of_the_embedding_what_tells_the_domains_apart():
+    def told_after_training(weight):
+        model, b = net(), batch(32)
+        b["domain"] = torch.tensor([1, 0, -1, -1]).repeat(8)
+        b["features"][b["domain"] == 1] //= 2  # so that they differ
+        loss = StudentLoss(replace(CONFIG, domain_adversary=weight), False, LABELS)
+        loss.hide_domains()
+        optimizer = torch.optim.Adam([*model.parameters(), *loss.parameters()], 0.01)
+        for _ in range(80):
+            optimizer.zero_grad()
+            loss(model, b).backward()
+            optimizer.step()
+        with torch.no_grad():
+            embedding = model.embed(model.body(b["features"])[-1]).mean(-1)
+        synthesized, recorded = (embedding[b["domain"] == domain] for domain in (1, 0))
+        return float((synthesized.mean(0) - recorded.mean(0)).norm() / embedding.std(0).norm())
+
+    assert told_after_training(3.0) < 0.7 * told_after_training(0.0)
+
+
+def test_nobody_is_asked_about_clips_of_no_domain_and_the_judge_draws_no_random_numbers():
+    model, b = net().eval(), batch()
+    plain = value(model, b)
+    loss = StudentLoss(replace(CONFIG, domain_adversary=1.0), False, LABELS)
+    before = torch.get_rng_state()
+    loss.hide_domains()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.allclose(loss(model, b | {"domain": torch.full((16,), -1)}), plain)
+    assert loss(model, b | {"domain": torch.arange(16) % 2}) > plain + 0.1
+
+
 def test_without_kept_tokens_the_ear_listens_along():
     model, b, ear = net().eval(), batch(), small_ear()
     audio = torch.randint(-9000, 9000, (16, 16000), dtype=torch.int16, generator=torch.Generator().manual_seed(3))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from bnn.training import TrainingError
 from export.format import read
 from kws.augment import hearing
 from kws.cli import load_preset
-from kws.data import UNKNOWN, Clip, DataError, load_clips, load_folder
+from kws.data import SILENCE, UNKNOWN, Clip, DataError, load_clips, load_folder
 from kws.detection import Detection, firing_margin, hear
 from kws.espeak import SynthesisError
 from kws.phrase import NEAR, PARTS, Piece, check_phrases, near_phrases, parts_of, plain, speak_phrases
@@ -122,6 +123,15 @@ def test_people_are_few_among_negatives_where_none_says_the_phrase():
         chosen = WakeData.of(["go"], [*phrases, *negatives], 0.1, 0).pieces["train"]
         assert sum(not p.synthetic and p.label == UNKNOWN for p in chosen) == people
         assert sum(p.synthetic and p.label == UNKNOWN for p in chosen) == 100
+
+
+def test_only_negatives_have_a_domain_and_only_where_nobody_is_recorded_saying_the_phrase():
+    sound = np.full(800, 100)
+    kinds = [("go", True), (UNKNOWN, False), ("_near_go", True), (SILENCE, False), (MINED, True)]
+    pieces = [piece(sound, label, synthetic) for label, synthetic in kinds]
+    data = WakeData(Path("."), ["go", UNKNOWN], [], {"train": pieces}, 0.1, 0)
+    assert data.domains().tolist() == [-1, 0, 1, -1, -1]
+    assert replace(data, pieces={"train": [*pieces, piece(sound, synthetic=False)]}).domains() is None
 
 
 def test_more_phrases_have_more_negatives():
