@@ -233,11 +233,11 @@ def ambient_pieces(clips: Sequence[Clip], seconds: float) -> list[Piece]:
 
 
 def noise_pieces(noises: dict[str, list[np.ndarray]], seed: int, count: int = 200) -> list[Piece]:
-    """Noise recordings of each split, coloured noise from faint to loud, and digital silence: what stands before most phrases."""
+    """Noise recordings of each split, and coloured noise from faint to loud."""
     pieces = [Piece(x, SILENCE, "", s, Path("noise"), False) for s, recordings in noises.items() for x in recordings]
     for i in range(count):
         rng = np.random.default_rng([seed, 5, i])
-        level = 32768 * 10 ** (rng.uniform(-75, -25) / 20) if i % 5 else 0.0
+        level = 32768 * 10 ** (rng.uniform(-75, -25) / 20)
         sound = np.clip(np.rint(coloured_noise(2 * RATE_HZ, rng) * level), -32768, 32767).astype(np.int16)
         pieces.append(Piece(sound, SILENCE, "", "val" if i % 10 == 1 else "train", Path("noise"), False))
     return pieces

@@ -24,7 +24,7 @@ from kws.teacher import load_teacher
 from kws.train import load_run
 from kws.wake import Sources, _worse, begin_from, mine, train_wake_words, validation_clips
 from kws.wake_cli import eval_stream
-from kws.wakedata import MINED, WakeData, ambient_clips, compose, noise_pieces, recorded_pieces, speech_extent, with_ambient
+from kws.wakedata import MINED, WakeData, ambient_clips, compose, recorded_pieces, speech_extent, with_ambient
 from tests.kws.ears import small_ear
 from tests.kws.tones import write_tones
 
@@ -147,13 +147,6 @@ def test_long_recordings_are_cut_anywhere_and_mined_ones_where_the_network_was_w
     assert len(starts) > 15
     assert np.array_equal(compose(piece(ramp, MINED), False, [], 1600, rng), ramp[-1600:])
     assert np.array_equal(compose(piece(ramp[1:100], MINED), False, [], 200, rng), np.pad(ramp[1:100], (101, 0)))
-
-
-def test_digital_silence_is_a_negative_for_it_is_what_a_network_hears_most():
-    pieces = [p for p in noise_pieces({}, 0) if not p.samples.any()]
-    assert len(pieces) == 40 and {(p.label, p.split) for p in pieces} == {(SILENCE, "train")}
-    clips, targets = WakeData.of(["go"], [piece(np.full(8000, 1000)), *pieces], 1.6, 0).waveforms("train")
-    assert (targets[~clips.any(1)] == 1).all() and (~clips.any(1)).sum() == 40
 
 
 def test_the_extent_of_speech_is_found_in_noise():
