@@ -44,7 +44,7 @@ class _Epochs:
         known = {"targets": self.targets[picked]}
         return known if self.domains is None else known | {"domain": self.domains[picked]}
 
-    def masked(self, features: Tensor, generator: torch.Generator) -> Tensor:
+    def varied(self, features: Tensor, generator: torch.Generator) -> Tensor:
         c = self.config
         if c.time_warp or c.band_warp:
             features = warp(features, generator, c.time_warp, c.band_warp)
@@ -70,7 +70,7 @@ class Batches(_Epochs):
         size = self.config.batch_size
         for v, picked in zip(variant.split(size), order.split(size), strict=True):
             v, i = v.numpy(), picked.numpy()
-            masked = self.masked(torch.from_numpy(self.features[v, i]), generator)
+            masked = self.varied(torch.from_numpy(self.features[v, i]), generator)
             batch = {"features": masked, **self.known(picked)}
             if self.logits is not None:
                 batch["teacher"] = torch.from_numpy(self.logits[v, i]).float()
@@ -100,7 +100,7 @@ class FreshBatches(_Epochs):
         made = self.features.batches(epoch, [parts[i].numpy() for i in mine], self.audio)
         for i, (features, waveforms) in zip(mine, made, strict=True):
             plain = torch.from_numpy(features)
-            batch = {"features": self.masked(plain, torch.Generator().manual_seed(seeds[i])), "plain": plain}
+            batch = {"features": self.varied(plain, torch.Generator().manual_seed(seeds[i])), "plain": plain}
             batch |= self.known(parts[i])
             if waveforms is not None:
                 batch["waveforms"] = torch.from_numpy(waveforms)

@@ -105,7 +105,7 @@ class StudentLoss(nn.Module):
         return bool(always or (self.binary_stage and c.embedding_penalty > 0))
 
     def _terms(self, net: KwsNet, batch: dict[str, Tensor], stream: list[Tensor]) -> Tensor:
-        c, embedding = self.config, net.embed(stream[-1])
+        c, embedding = self.config, net.embed(stream[-1]).mean(-1)  # (clip, channel)
         total = embedding.new_zeros(())
         if self._ear:
             total = total + c.hint * self._hint(batch["tokens"], stream[-1])
@@ -114,9 +114,9 @@ class StudentLoss(nn.Module):
                 wanted = self._twin[0].to(embedding.device).body(batch["features"])
             total = total + c.feature_distill * features_loss(stream[2::2] or stream[-1:], wanted[2::2] or wanted[-1:])
         if self.binary_stage and c.embedding_penalty:
-            total = total + c.embedding_penalty * embedding.mean(-1).square().sum(1).mean()
+            total = total + c.embedding_penalty * embedding.square().sum(1).mean()
         if self.judge is not None:
-            total = total + self._told_apart(embedding.mean(-1), batch["domain"])
+            total = total + self._told_apart(embedding, batch["domain"])
         if self._penalty:
             ambient = ~self.words[batch["targets"]]
             log_none = net.decisions(stream[-1]).log_softmax(-1)[..., ~self.words].logsumexp(-1).amin(-1)  # (clip,)

@@ -174,9 +174,9 @@ class Data:
 
     def heard(self, config: TrainConfig, ear: SpeechEmbedding) -> Batches | HeardBatches:
         """Batches of what an ear hears in the training clips."""
-        if isinstance(self.train, FreshFeatures):
-            return HeardBatches(self.batches(config, audio=True), ear)
         as_heard = replace(config, time_masks=0, band_masks=0, time_warp=0.0, band_warp=0.0)
+        if isinstance(self.train, FreshFeatures):
+            return HeardBatches(self.batches(as_heard, audio=True), ear)
         return Batches(self.train.tokens(ear), self.targets, as_heard, extra=self.extra)
 
     def accuracy(self, net: nn.Module) -> float:

@@ -58,7 +58,7 @@ class WakeData(Dataset):
         None where people are recorded saying a phrase: then a network cannot take people for negatives.
         """
         pieces, words = self.pieces["train"], self.labels[:-1]
-        if not all(p.synthetic for p in pieces if p.label in words):
+        if not _nobody_says(words, pieces):
             return None
         return np.array([-1 if p.label in (*words, SILENCE, MINED) else p.synthetic for p in pieces], np.int8)
 
@@ -78,7 +78,7 @@ class WakeData(Dataset):
             chosen = [p for p in pieces if p.split == split]
             phrases = [p for p in chosen if p.label in labels]
             others = [p for p in chosen if p.label not in labels] + [_cut_off(p, rng) for p in phrases if rng.random() < 0.2]
-            if all(p.synthetic for p in phrases):
+            if _nobody_says(labels, phrases):
                 others = _fewer_people(others, rng)
             kept = sorted(rng.permutation(len(others))[:limit])
             by_split[split] = [p for label in labels for p in _enough([p for p in phrases if p.label == label], len(kept))]
@@ -90,6 +90,11 @@ class WakeData(Dataset):
             for p in chosen
         ]
         return cls(Path("."), all_labels, clips, by_split, seconds, seed)
+
+
+def _nobody_says(labels: Sequence[str], pieces: Sequence[Piece]) -> bool:
+    """Whether no piece is a recording of a person saying one of the phrases."""
+    return all(p.synthetic for p in pieces if p.label in labels)
 
 
 def _fewer_people(negatives: Sequence[Piece], rng: np.random.Generator) -> list[Piece]:
