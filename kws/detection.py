@@ -5,8 +5,8 @@
     thresholds = [d.threshold_for(1 / 24) for d in found]
 
 The network runs once over each recording; decisions are then repeated for every threshold by device/board/signwave/decision.py.
-A word is measured as if the detector listened for it alone. Silence of LEAD_S stands before a recording and behind it: a device
-listens all the time.
+A word is measured as if the detector listened for it alone. Before a recording there was silence, and SILENCE_S of it follow: a
+device listens all the time.
 """
 
 import json
@@ -26,7 +26,7 @@ from kws.data import Clip
 from kws.phrase import plain
 from kws.stream import results
 
-LEAD_S = 1.0
+SILENCE_S = 1.0
 TAIL = 20  # the greatest false peaks that the rate of rarer ones is extrapolated from
 GIVEN_UP = 0.05
 CURVE_POINTS = 12  # in a file's metadata
@@ -57,7 +57,7 @@ class Alarm:
 
 def hear(model: Model, clips: Iterable[Clip], condition=None) -> list[Stream]:
     """Run a model over recordings; `condition` (samples, number of the recording) -> samples makes listening harder."""
-    lead = np.zeros(round(LEAD_S * RATE_HZ), np.int16)
+    silence = np.zeros(round(SILENCE_S * RATE_HZ), np.int16)
 
     def run(numbered: tuple[int, Clip]) -> Stream:
         i, clip = numbered
@@ -65,7 +65,7 @@ def hear(model: Model, clips: Iterable[Clip], condition=None) -> list[Stream]:
         seconds = len(samples) / RATE_HZ
         if condition is not None:
             samples = condition(samples, i)
-        top, margin = results(model, np.concatenate([lead, samples, lead]))
+        top, margin = results(model, np.concatenate([samples, silence]))
         return Stream(plain(clip.label), seconds, top.astype(np.int16), margin, clip.path, clip.start_s)
 
     with ThreadPoolExecutor() as pool:  # the C core runs without the interpreter's lock
@@ -194,7 +194,7 @@ def _measure_word(streams: Sequence[Stream], index: int, label: str, labels: int
     others = [stream for stream in streams if stream.label != word]
     hits = sorted(firing_margin(stream, index) for stream in own)
     alarms = [
-        Alarm(margin, str(stream.path), round(max(0.0, stream.start_s + frame / second - LEAD_S), 2))
+        Alarm(margin, str(stream.path), round(stream.start_s + frame / second, 2))
         for stream in others
         for margin, frame in _peaks(stream, index, refractory)
     ]

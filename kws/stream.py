@@ -76,7 +76,7 @@ def listen(
     features = native.log_mel(samples, amplified.encode())
     heard = features[discarded:]
     runs, frames_run = gate(heard, field(model), gate_level)
-    top, margin = decide(native.Graph(encode_graph(model.ops)).run(heard))
+    top, margin = _after_silence(model, heard)
     events = []
     for i, (t, m, run) in enumerate(zip(top.tolist(), margin.tolist(), runs.tolist(), strict=True)):
         label = decider.step(t, m) if run else decider.skip()
@@ -88,8 +88,15 @@ def listen(
 
 def results(model: Model, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best label and its margin at every frame of a recording (sample,) int16, both (frame,): what decisions follow from."""
-    features = native.log_mel(samples, model.listening().encode())
-    return decide(native.Graph(encode_graph(model.ops)).run(features))
+    return _after_silence(model, native.log_mel(samples, model.listening().encode()))
+
+
+def _after_silence(model: Model, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of features (frame, band) int8, from the state that a board's Detector begins in."""
+    before = field(model)
+    silence = np.full((before, features.shape[1]), -128, np.int8)
+    top, margin = decide(native.Graph(encode_graph(model.ops)).run(np.concatenate([silence, features])))
+    return top[before:], margin[before:]
 
 
 def field(model: Model) -> int:

@@ -26,7 +26,7 @@ from export.format import Model, write
 from kws.audio import RATE_HZ, read_audio
 from kws.augment import AugmentConfig, MicrophoneConfig, noise_bank
 from kws.data import UNKNOWN, Clip, load_clips
-from kws.detection import LEAD_S, Detection, hear, measure, summary, with_thresholds
+from kws.detection import Detection, hear, measure, summary, with_thresholds
 from kws.embedding import SpeechEmbedding
 from kws.evaluate import save_json
 from kws.frontend import extract, log_mel_front_end
@@ -77,7 +77,7 @@ def mine(model: Model, clips: Sequence[Clip], most: int = 600) -> tuple[list[Pie
     fired = sum(margin >= model.thresholds[label] for margin, _, _, label in peaks)
     pieces = []
     for _, c, frame, _ in peaks[:most]:
-        clip, at = clips[c], frame * front_end.hop - round(LEAD_S * RATE_HZ)
+        clip, at = clips[c], frame * front_end.hop
         samples = read_audio(clip.path, RATE_HZ, clip.start_s, clip.seconds)[max(0, at - before) : max(1, at + after)]
         pieces += [Piece(samples, MINED, clip.speaker, "train", clip.path, True)] * 2
     hours = sum(stream.seconds for stream in streams) / 3600

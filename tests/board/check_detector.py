@@ -76,6 +76,25 @@ def check_events():
     assert not any([ignored.feed(hop) for hop in hops(model, 6, 100)])
 
 
+def check_begins_as_after_silence():
+    """The first results are those behind silence longer than the network's field, whatever was heard before a reset."""
+    model = Model("audio.swm")
+    for _ in range(model.field):
+        model.step(bytes(2 * model.hop))
+    wanted = []
+    for hop in hops(model, 3, 12):
+        model.step(hop)
+        wanted.append(model.scores())
+    for settings in ({}, {"gate_level": -128}):
+        detector = signwave.Detector(model, discard_ms=0, **settings)
+        for _ in range(2):
+            detector._decider = Recorder(model)
+            detector.reset()
+            for hop in hops(model, 3, 12):
+                detector.feed(hop)
+            assert detector._decider.rows == wanted, settings
+
+
 def check_amplified():
     """Twice the sound is one doubling, to the bit where nothing is lost."""
     soft, loud = Model("audio.swm"), Model("audio.swm")
@@ -230,7 +249,7 @@ def check_command_network_starts_anew():
                 cascade.command.restart(cascade._replay)
             cascade.feed(hop)
         got = cascade.command._decider.rows
-        fresh.reset()
+        fresh.rest()
         for frame in features[20 - replay : 20]:
             fresh.advance(frame)
         for i in range(20, 20 + len(got)):
@@ -252,8 +271,8 @@ def check_refusals():
         refusal(make(model).feed, samples)
 
 
-for check in (check_events, check_amplified, check_callbacks, check_capture, check_listening_styles, check_cascade,
-              check_command_network_starts_anew, check_refusals):  # fmt: skip
+for check in (check_events, check_begins_as_after_silence, check_amplified, check_callbacks, check_capture,
+              check_listening_styles, check_cascade, check_command_network_starts_anew, check_refusals):  # fmt: skip
     gc.collect()
     check()
 print("checked detectors:", backend.name)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from device.board.signwave.decision import HITS, Decider
 from export import format as swm
-from kws.detection import LEAD_S, Detection, Stream, count_events, firing_margin, hear, measure, summary, with_thresholds
+from kws.detection import Detection, Stream, count_events, firing_margin, hear, measure, summary, with_thresholds
 from kws.stream import listen
 from tests.device import vectors
 
@@ -63,7 +63,7 @@ def test_the_greatest_false_peaks_are_named_with_their_file_and_second():
     yes = measure(model, [spoken, other])[1]
     assert [(alarm.margin, alarm.path) for alarm in yes.alarms] == [(40, "radio.wav"), (20, "radio.wav"), (10, "radio.wav")]
     hop_s = model.listening().hop / model.listening().rate_hz
-    assert yes.alarms[0].at_s == pytest.approx(60 - LEAD_S + (20 + HITS - 1) * hop_s, abs=0.01)
+    assert yes.alarms[0].at_s == pytest.approx(60 + (20 + HITS - 1) * hop_s, abs=0.01)
     assert yes.as_dict()["alarms"][0] == {"margin": 40, "path": "radio.wav", "at_s": yes.alarms[0].at_s}
 
 
@@ -141,12 +141,11 @@ def test_recordings_are_heard_as_the_detector_hears_them(tmp_path):
     samples = vectors.random_clip(32000, 5)
     soundfile.write(tmp_path / "no" / "a_1.wav", samples, 16000)
     (heard,) = hear(model, load_clips(tmp_path))
-    lead = np.zeros(16000, np.int16)
     for label in range(len(model.labels)):
         margin = firing_margin(heard, label)
         for threshold in {max(0, margin), margin + 1}:
             thresholds = [threshold if i == label else 2**31 - 1 for i in range(len(model.labels))]
-            whole = np.concatenate([lead, samples, lead])
+            whole = np.concatenate([samples, np.zeros(16000, np.int16)])
             events = listen(model, whole, thresholds=thresholds, discard_ms=0, ignore=[]).events
             assert bool(events) == (threshold <= margin)
-    assert heard.seconds == 2 and len(heard.top) == 200
+    assert heard.seconds == 2 and len(heard.top) == 150

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from device.board.signwave.decision import Decider, decider_for, frames_in
 from export import format as swm
 from export import reference
-from kws.stream import events_of, field, gate, listen
+from kws.stream import events_of, field, gate, listen, results
 from tests.device import vectors
 
 frames = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)) | st.none(), max_size=80)
@@ -84,7 +84,8 @@ def test_events_are_those_of_the_reference_frame_by_frame(seed, hits, level, gai
     model, samples = vectors.small_model(True), recording(4, seed)
     front_end = swm.FrontEnd(model.front_end.edges, offset=model.front_end.offset + 512 * gain)
     features = reference.log_mel(samples, front_end)[5:]
-    y = reference.run(model.ops, features)
+    rest = field(model)
+    y = reference.run(model.ops, np.concatenate([np.full((rest, features.shape[1]), -128, np.int8), features]))[rest:]
     decider = decider_for(model.labels, [1000 * thousand] * 4, 320, 16000, hits=hits, refractory_ms=60)
     expected = []
     for i in range(len(y)):
@@ -98,6 +99,13 @@ def test_events_are_those_of_the_reference_frame_by_frame(seed, hits, level, gai
     assert [(e.label, e.margin, e.frame) for e in heard.events] == expected
     assert heard.frames == 200 and [e.at_s for e in heard.events] == [e.frame / 50 for e in heard.events]
     assert (heard.frames_run == 195) if level is None else (heard.frames_run <= 195 + 195)
+
+
+def test_a_recording_begins_as_after_silence():
+    model, samples = vectors.small_model(True), recording(2, 1)
+    after_silence = results(model, np.concatenate([np.zeros(9600, np.int16), samples]))  # 30 frames
+    for at_once, later in zip(results(model, samples), after_silence, strict=True):
+        assert len(at_once) == 100 and (at_once == later[30:]).all() and len(set(later[:30].tolist())) == 1
 
 
 def test_a_closed_gate_rests_the_network_and_hears_nothing():

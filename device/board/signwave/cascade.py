@@ -19,7 +19,7 @@ CascadeEvent = namedtuple("CascadeEvent", ("kind", "label", "margin", "frame"))
 class Cascade(Listener):
     """After each wake word, one command within `window_s` seconds or a timeout; then it waits for the wake word again.
 
-    wake, command: settings of the two Detectors, as dicts; each begins its turn anew.
+    wake, command: settings of the two Detectors, as dicts; each begins its turn anew, as after silence (Model.rest).
     replay_ms: the command network begins so much before the wake word was known, for who speaks on without a pause;
     that takes memory for a frame's features for each frame of its field, and it may take the wake word itself for a command.
     Raises ValueError where the models' front ends differ.

@@ -101,7 +101,7 @@ class Listener:
 
 
 class Detector(Listener):
-    """Hears the words of one model.
+    """Hears the words of one model, from its start as though there had been silence.
 
     thresholds: instead of the file's, a list of margins or {label: margin};
     hits: accepted frames on end that make an event (decision.Decider says why);
@@ -127,6 +127,7 @@ class Detector(Listener):
             self.gate = Gate(model, gate_level, burst or BURST)
             if frames_in(refractory_ms, self.hop, self.rate_hz) < self.gate.burst:
                 raise ValueError(f"refractory_ms {refractory_ms} is less than the {self.gate.burst} hops of a burst")
+        self.restart()
 
     def reset(self):
         """Forget what was heard; counters go on."""
@@ -136,13 +137,12 @@ class Detector(Listener):
     def restart(self, context=0):
         """Begin anew with the next frame, or with the last `context` frames that were skipped (which needs a gate).
 
-        The front end goes on: this is for what shares one.
+        As after silence; the front end goes on: this is for what shares one.
         """
         self._decider.reset()
+        self.model.rest()
         if self.gate:
             self.gate.restart(context)
-        else:
-            self.model.forget()
 
     def feed(self, samples):
         self.model.features(samples, self._features)

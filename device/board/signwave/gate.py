@@ -21,17 +21,17 @@ class Gate:
         if not -128 <= level <= 127 or burst < 2:
             raise ValueError(f"gate level {level} or burst {burst}: -128 to 127 and at least 2 are needed")
         self.burst, self.pending = burst, 0
-        self._model, self._level, self._slots, self._width = model, level, model.field, model.channels
+        self._level, self._slots, self._width = level, model.field, model.channels
         self._ring = BytesIO(bytearray(model.field * model.channels))  # a file in memory copies without allocating
         self.restart(0)
 
     def restart(self, context):
-        """Forget what was heard but for the last `context` frames that the network has not run."""
+        """Forget what was heard but for the last `context` frames that the network has not run; it is to be at rest."""
         drop = max(0, self.pending - context)
         self._first = (self._first + drop) % self._slots if self.pending > drop else 0
         self.pending -= drop
         self.stale = self.pending  # of the pending frames, how many come before those to be decided
-        self.is_context, self._lost = False, True
+        self.is_context = False
         self._quiet = 0 if self.pending else self._slots
 
     def skip(self, features):
@@ -39,7 +39,6 @@ class Gate:
         if self.pending == self._slots:
             self._first = (self._first + 1) % self._slots
             self.pending -= 1
-            self._lost = True
         self._ring.seek((self._first + self.pending) % self._slots * self._width)
         self._ring.write(features)
         self.pending += 1
@@ -58,9 +57,6 @@ class Gate:
         if self._quiet == self._slots:
             return False
         self.stale = stale
-        if self._lost:
-            self._model.forget()
-            self._lost = False
         return True
 
     def pop(self, features):
