@@ -173,7 +173,7 @@ def _fast_length(n: int) -> int:
 
 
 def hearing(condition: str, split: str = "test") -> Callable[[np.ndarray, int], np.ndarray] | None:
-    """What makes listening harder, for robustness figures: (samples (sample,) int16, number of the recording) to the same.
+    """What makes listening harder, for robustness figures: (samples (sample,) int16, a number of its own) to the same.
 
     "snr10:FOLDER": recordings of a folder's split as noise, 10 dB below the speech; "reverb": a made-up room that reverberates
     for 0.3 to 0.6 s; "gain-20": 20 dB quieter; "": nothing. Raises DataError for any other, or where there is no noise.

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 
@@ -56,20 +57,23 @@ class Alarm:
 
 
 def hear(model: Model, clips: Iterable[Clip], condition=None) -> list[Stream]:
-    """Run a model over recordings; `condition` (samples, number of the recording) -> samples makes listening harder."""
+    """Run a model over recordings; `condition` (samples, number) -> samples makes listening harder.
+
+    The number is drawn from a recording's folder, name and beginning: whatever else is listened to, it is made harder alike.
+    """
     silence = np.zeros(round(SILENCE_S * RATE_HZ), np.int16)
 
-    def run(numbered: tuple[int, Clip]) -> Stream:
-        i, clip = numbered
+    def run(clip: Clip) -> Stream:
         samples = read_audio(clip.path, RATE_HZ, clip.start_s, clip.seconds)
         seconds = len(samples) / RATE_HZ
         if condition is not None:
-            samples = condition(samples, i)
+            name = f"{clip.path.parent.name}/{clip.path.name}/{clip.start_s}"
+            samples = condition(samples, crc32(name.encode()))
         top, margin = results(model, np.concatenate([samples, silence]))
         return Stream(plain(clip.label), seconds, top.astype(np.int16), margin, clip.path, clip.start_s)
 
     with ThreadPoolExecutor() as pool:  # the C core runs without the interpreter's lock
-        return list(pool.map(run, enumerate(clips)))
+        return list(pool.map(run, clips))
 
 
 def firing_margin(stream: Stream, label: int, hits: int = HITS) -> int:
@@ -133,7 +137,7 @@ class Detection:
         hard to foresee as sounds unheard. And where one sound alone would cost more recordings than that, it may fire.
         """
         allowed, lost = per_hour * self.hours, int(GIVEN_UP * self.n)
-        least, but_one = self._counted(allowed), self._counted(max(1, allowed))
+        least, but_one = self.threshold_at(allowed), self.threshold_at(max(1, allowed))
         if self.misses(least) - self.misses(but_one) > max(1, lost):
             least = but_one
         rare = self._extrapolated(allowed)
@@ -150,8 +154,8 @@ class Detection:
         scale = max(1.0, float((top[:-1] - top[-1]).mean()))
         return math.ceil(top[-1] + scale * math.log(len(top) / allowed))
 
-    def _counted(self, most: float) -> int:
-        """The least threshold with at most so many false accepts here."""
+    def threshold_at(self, most: float) -> int:
+        """The least threshold with at most so many false accepts in these recordings."""
         return min((t for t, n in zip(self.thresholds, self.false_accepts, strict=True) if n <= most), default=self.quiet)
 
     def curve(self, points: int | None = None) -> list[list[float]]:

@@ -1,6 +1,7 @@
 """Misses against false accepts: fast counts equal the board's decider; curves; thresholds; the file's metadata."""
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,26 @@ def test_a_file_of_many_words_keeps_to_the_room_for_metadata():
     many = [replace(found[1], word=f"word {i} {'x' * 90}") for i in range(60)]
     chosen = with_thresholds(replace(model, labels=[d.word for d in many], thresholds=[0] * 60), many, 1.0, "validation")
     assert json.loads(chosen.metadata["detection"])["words"] == {} and min(chosen.thresholds) >= 41
+
+
+def test_a_recording_is_made_harder_alike_in_any_company(tmp_path):
+    import soundfile
+
+    from kws.data import load_clips
+
+    (tmp_path / "no").mkdir()
+    for seed, name in enumerate(("a_1", "b_1", "c_1")):
+        soundfile.write(tmp_path / "no" / f"{name}.wav", vectors.random_clip(16000, seed), 16000)
+    numbers = defaultdict(set)
+
+    def condition(samples, number):
+        numbers[samples.tobytes()].add(number)
+        return samples
+
+    clips = load_clips(tmp_path)
+    for company in (clips, clips[::-1], clips[1:]):
+        hear(vectors.small_model(True), company, condition)
+    assert [len(each) for each in numbers.values()] == [1, 1, 1] and len(set.union(*numbers.values())) == 3
 
 
 def test_recordings_are_heard_as_the_detector_hears_them(tmp_path):
