@@ -16,9 +16,11 @@ import torch.nn.functional as F
 
 from kws.audio import RATE_HZ, AudioError, read_audio
 from kws.data import SILENCE, DataError, background_spans, load_clips
-from kws.frontend import MEL_HZ, band_hz
+from kws.frontend import MEL_HZ, band_hz, emphasis
 
 KNOT_FRAMES = 8  # a syllable, about
+MIX_DB = (-5.0, 20.0)
+OCTAVE = 8  # in features: a doubling of power
 
 
 @dataclass(frozen=True)
@@ -269,3 +271,24 @@ def warp(features: torch.Tensor, generator: torch.Generator, time: float, freque
     places = torch.stack([band[:, None].expand(-1, frames, -1), at[:, :, None].expand(-1, -1, bands)], 3).to(features.device)
     warped = F.grid_sample(features[:, None].float(), places, padding_mode="border", align_corners=True)[:, 0]
     return (warped if features.is_floating_point() else warped.round()).to(features.dtype)
+
+
+def mix(features: torch.Tensor, generator: torch.Generator, noise: torch.Tensor, probability: float) -> torch.Tensor:
+    """A share of the clips in other noise: (batch, frame, band) of the front end, same type out, input kept.
+
+    noise: (frame, band) of recordings, of which each clip gets an excerpt. Powers add up, as if sound and noise had no phase
+    in common (Moreno, Raj and Stern, 1996). MIX_DB are bounds of what the clip's loudest third is above the noise.
+    """
+    batch, frames, bands = features.shape
+    draw = {"generator": generator, "device": generator.device}
+    begin = torch.randint(max(1, len(noise) - frames + 1), (batch, 1), **draw)
+    snr_db = MIX_DB[0] + (MIX_DB[1] - MIX_DB[0]) * torch.rand(batch, 1, **draw)
+    share = (torch.rand(batch, 1, **draw) < probability) * 10 ** (-snr_db / 10)  # of the clip's power; none where not chosen
+    begin, share = begin.to(features.device), share.to(features.device)
+    at = (begin + torch.arange(frames, device=features.device)) % len(noise)
+    clip, other = (torch.exp2(x.float() / OCTAVE) for x in (features, noise.to(features.device)[at]))
+    as_heard = 1 / torch.from_numpy(emphasis()).to(clip)
+    loudest = (clip @ as_heard).topk(max(1, frames // 3), 1)[0].mean(1, keepdim=True)
+    gain = share * loudest / (other @ as_heard).mean(1, keepdim=True)
+    mixed = (torch.log2(clip + gain[:, :, None] * other) * OCTAVE).clamp(-128, 127)
+    return (mixed if features.is_floating_point() else mixed.round()).to(features.dtype)

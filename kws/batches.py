@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kws.augment import spec_augment, warp
+from kws.augment import mix, spec_augment, warp
 from kws.embedding import SpeechEmbedding, tokens_of
 from kws.features import FreshFeatures
 
@@ -22,12 +22,13 @@ MASK = 12  # the mean of log-mel over augmented speech: what SpecAugment puts in
 class _Epochs:
     """What both kinds share: which clips an epoch has, and in which order.
 
-    `domains` (clip,): whether each was synthesized, for losses.StudentLoss.hide_domains.
+    `domains` (clip,): whether each was synthesized, for losses.StudentLoss.hide_domains; `noise` (frame, band) to mix in.
     """
 
     def __init__(self, targets: np.ndarray, config, extra: int):
         self.targets, self.config = torch.from_numpy(targets), config
         self.domains: Tensor | None = None
+        self.noise: Tensor | None = None
         self.own, self.extra = len(targets) - extra, extra
         self.drawn = min(self.own, extra)
         self.steps = -(-(self.own + self.drawn) // config.batch_size)
@@ -48,6 +49,8 @@ class _Epochs:
         c = self.config
         if c.time_warp or c.band_warp:
             features = warp(features, generator, c.time_warp, c.band_warp)
+        if self.noise is not None and c.noise_mix:
+            features = mix(features, generator, self.noise, c.noise_mix)
         return spec_augment(features, generator, c.time_masks, c.time_width, c.band_masks, c.band_width, MASK)
 
 

@@ -16,12 +16,19 @@ from export.format import FrontEnd
 
 RATE_HZ, HOP, BANDS, FFT = 16000, 320, 40, 512
 LOW_HZ, HIGH_HZ = 60.0, 7600.0
+PRE_EMPHASIS = 31744 / 32768  # FORMAT.md, section 4
 MEL_HZ = 700  # up to about here mel grows with the frequency, above with its logarithm (O'Shaughnessy, 1987)
 
 
 def band_hz() -> np.ndarray:
     """Where bands begin, have their greatest weight and end, (BANDS + 2,): a band's neighbours' centres are its ends."""
     return MEL_HZ * np.expm1(np.linspace(*np.log1p(np.array([LOW_HZ, HIGH_HZ]) / MEL_HZ), BANDS + 2))
+
+
+def emphasis() -> np.ndarray:
+    """By how much the front end makes the power at each band's centre greater, (BANDS,): x[n] - PRE_EMPHASIS x[n - 1]."""
+    angle = 2 * np.pi * band_hz()[1:-1] / RATE_HZ
+    return 1 + PRE_EMPHASIS**2 - 2 * PRE_EMPHASIS * np.cos(angle)
 
 
 def log_mel_front_end() -> FrontEnd:

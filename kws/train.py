@@ -32,7 +32,8 @@ from bnn.training import SETTLED, FitResult, TrainingError, fit
 from export.console import note
 from export.format import Model, write, write_atomically
 from export.graph import MAX_CHANNELS, MAX_DILATION, MAX_OPS, MAX_TAPS, MAX_WINDOW, FormatError, encode_graph
-from kws.augment import AugmentConfig, noise_bank
+from kws.audio import RATE_HZ
+from kws.augment import AugmentConfig, coloured_noise, noise_bank
 from kws.batches import Batches, FreshBatches, HeardBatches
 from kws.data import TASKS, Dataset, cache_folder
 from kws.embedding import SpeechEmbedding, digest_of, token_frames, tokens_of
@@ -95,6 +96,7 @@ class TrainConfig:
     band_width: int = 5
     time_warp: float = 0.0
     band_warp: float = 0.0
+    noise_mix: float = 0.0
     speech_commands: str = ""
 
     def check(self) -> "TrainConfig":
@@ -137,7 +139,7 @@ _RANGES = {"seed": (0, 2**31), "seconds": (0.2, MOST_SECONDS), "variants": (0, 1
            "feature_distill": (0, 1000), "embedding_penalty": (0, 1000), "false_accept_penalty": (0, 1000),
            "domain_adversary": (0, 1000),
            "time_masks": (0, 20), "time_width": (0, 500), "band_masks": (0, 20), "band_width": (0, 40),
-           "time_warp": (0, 50), "band_warp": (0, 0.5)}  # fmt: skip
+           "time_warp": (0, 50), "band_warp": (0, 0.5), "noise_mix": (0, 1)}  # fmt: skip
 _MODEL_RANGES = {"channels": (4, MAX_CHANNELS), "blocks": (1, MAX_OPS - 3), "taps": (1, MAX_TAPS), "stem_taps": (1, MAX_TAPS),
                  "window": (1, MAX_WINDOW), "dropout": (0, 0.9)}  # fmt: skip
 _TEACHER_RANGES = {"epochs": (1, 100_000), "learning_rate": (1e-7, 1), "weight_decay": (0, 1)}
@@ -154,6 +156,7 @@ class Data:
     val_features: Tensor
     val_waveforms: np.ndarray
     val_targets: Tensor
+    noise: Tensor  # features (frame, band) of recordings to mix in
     domains: np.ndarray | None = None  # (clip,) int8 of training clips: 1 synthesized, 0 recorded, -1 either, or not to be asked
 
     @classmethod
@@ -161,20 +164,25 @@ class Data:
         """Read, augment and transform. Raises DataError or AudioError naming what is wrong."""
         waveforms, targets = dataset.waveforms("train", config.seconds)
         val_waveforms, val_targets = dataset.waveforms("val", config.seconds)
-        train = augmented(waveforms, noise_bank(noise_dir) if noise_dir else [], AugmentConfig(), config)
+        noises = noise_bank(noise_dir) if noise_dir else []
+        train = augmented(waveforms, noises, AugmentConfig(), config)
         val = torch.from_numpy(extract(val_waveforms, log_mel_front_end()))
         extra = sum(clip.extra for clip in dataset.clips("train"))
-        return cls(dataset.labels, train, targets, extra, val, val_waveforms, torch.from_numpy(val_targets))
+        targets_of_val = torch.from_numpy(val_targets)
+        return cls(dataset.labels, train, targets, extra, val, val_waveforms, targets_of_val, noise_features(noises))
 
     def batches(self, config: TrainConfig, audio: bool = False) -> Batches | FreshBatches:
         """Batches of the training features; `audio`: with waveforms for a teacher that listens, where features are made anew."""
         if isinstance(self.train, FreshFeatures):
-            return FreshBatches(self.train, self.targets, config, self.extra, audio)
-        return Batches(self.train.features, self.targets, config, extra=self.extra)
+            batches = FreshBatches(self.train, self.targets, config, self.extra, audio)
+        else:
+            batches = Batches(self.train.features, self.targets, config, extra=self.extra)
+        batches.noise = self.noise
+        return batches
 
     def heard(self, config: TrainConfig, ear: SpeechEmbedding) -> Batches | HeardBatches:
         """Batches of what an ear hears in the training clips."""
-        as_heard = replace(config, time_masks=0, band_masks=0, time_warp=0.0, band_warp=0.0)
+        as_heard = replace(config, time_masks=0, band_masks=0, time_warp=0.0, band_warp=0.0, noise_mix=0.0)
         if isinstance(self.train, FreshFeatures):
             return HeardBatches(self.batches(as_heard, audio=True), ear)
         return Batches(self.train.tokens(ear), self.targets, as_heard, extra=self.extra)
@@ -196,6 +204,13 @@ def augmented(
     inputs = (waveforms, log_mel_front_end(), noises, augment)
     # What is kept serves all seeds, which draw from it in an order of their own.
     return FeatureSet.build(*inputs, config.variants, 0) if config.variants else FreshFeatures(*inputs, config.seed)
+
+
+def noise_features(noises: Sequence[np.ndarray]) -> Tensor:
+    """What the front end gives (frame, band) of noise recordings, one after the other; of coloured noise where there are none."""
+    rng = np.random.default_rng(0)
+    made = noises or [(1000 * coloured_noise(2 * RATE_HZ, rng)).astype(np.int16) for _ in range(50)]
+    return torch.from_numpy(extract(np.concatenate(made)[None], log_mel_front_end())[0])
 
 
 @torch.no_grad()

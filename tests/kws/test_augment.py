@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kws.augment import AugmentConfig, augment, coloured_noise, hearing, noise_bank, spec_augment, warp
+from kws.augment import AugmentConfig, augment, coloured_noise, hearing, mix, noise_bank, spec_augment, warp
 from kws.data import DataError
-from kws.frontend import band_hz
+from kws.frontend import band_hz, extract, log_mel_front_end
 
 STILL = AugmentConfig(
     shift_ms=0, speed=0, gain_db=0, reverb_probability=0, noise_probability=0, floor_probability=0
@@ -165,6 +165,25 @@ def test_a_warp_of_nothing_changes_nothing_and_one_seed_gives_one_warp(dtype):
     first, again, other = (warp(features, torch.Generator().manual_seed(seed), 2.0, 0.1) for seed in (3, 3, 4))
     assert torch.equal(first, again) and not torch.equal(first, other) and first.dtype == dtype
     assert first.float().min() >= -128 and first.float().max() <= 127  # between what was there
+
+
+def test_features_in_noise_are_about_those_of_waveforms_in_noise(monkeypatch):
+    rng = np.random.default_rng(0)
+    words = np.zeros((32, 16000), np.int16)
+    for word in words:
+        word[4000:10000] = 2000 * coloured_noise(6000, rng)
+    noise = (1000 * coloured_noise(160000, rng)).astype(np.int16)
+    config = AugmentConfig(shift_ms=0, speed=0, gain_db=0, reverb_probability=0, floor_probability=0,
+                           noise_probability=1, snr_min_db=10, snr_max_db=10)  # fmt: skip
+    in_noise = np.stack([augment(word, rng, [noise], config) for word in words])
+    plain, other, expected = (torch.from_numpy(extract(x, log_mel_front_end())) for x in (words, noise[None], in_noise))
+    monkeypatch.setattr("kws.augment.MIX_DB", (10.0, 10.0))
+    mixed = mix(plain, torch.Generator().manual_seed(0), other[0], 1.0)
+    assert mixed.dtype == torch.int8
+    difference = (mixed.float() - expected.float()).mean(0)  # in eighths of an octave; frame by frame, band by band
+    assert abs(difference[2:].mean()) < 2.7 and difference[2:].abs().max() < 12  # a decibel, and what chance does to cells
+    some, again = (mix(plain, torch.Generator().manual_seed(1), other[0], 0.5) for _ in range(2))
+    assert 5 < (some == plain).all(2).all(1).sum() < 27 and torch.equal(some, again)
 
 
 def test_hearing_can_be_made_harder_the_same_way_every_time(tmp_path):

@@ -39,6 +39,15 @@ def test_clips_are_warped_where_the_recipe_says_so():
     assert (warped["features"] != as_made["features"]).any(dim=(1, 2)).all()
 
 
+def test_clips_get_other_noise_where_there_is_some():
+    features = np.random.default_rng(0).integers(-100, 0, (1, 10, 50, 40)).astype(np.int8)
+    batches = Batches(features, np.arange(10), load_preset("s", ["batch_size=10", "time_masks=0", "band_masks=0", "noise_mix=1"]))
+    as_made = next(batches(0, torch.Generator().manual_seed(3)))["features"]
+    batches.noise = torch.zeros(300, 40, dtype=torch.int8)
+    noisy = next(batches(0, torch.Generator().manual_seed(3)))["features"]
+    assert noisy.dtype == torch.int8 and (noisy >= as_made).all() and (noisy > as_made).any(dim=(1, 2)).all()
+
+
 def test_batches_say_which_clips_were_synthesized_where_it_is_known():
     batches = Batches(np.zeros((2, 10, 50, 40), np.int8), np.arange(10), load_preset("s", ["batch_size=4"]))
     assert all("domain" not in batch for batch in batches(0, torch.Generator()))
