@@ -49,7 +49,7 @@ class _Epochs:
         c = self.config
         if c.time_warp or c.band_warp:
             features = warp(features, generator, c.time_warp, c.band_warp)
-        if self.noise is not None and c.noise_mix:
+        if self.noise is not None:
             features = mix(features, generator, self.noise, c.noise_mix)
         return spec_augment(features, generator, c.time_masks, c.time_width, c.band_masks, c.band_width, MASK)
 

@@ -156,7 +156,7 @@ class Data:
     val_features: Tensor
     val_waveforms: np.ndarray
     val_targets: Tensor
-    noise: Tensor  # features (frame, band) of recordings to mix in
+    noises: list[np.ndarray]  # recordings of noise, each (sample,) int16
     domains: np.ndarray | None = None  # (clip,) int8 of training clips: 1 synthesized, 0 recorded, -1 either, or not to be asked
 
     @classmethod
@@ -168,8 +168,7 @@ class Data:
         train = augmented(waveforms, noises, AugmentConfig(), config)
         val = torch.from_numpy(extract(val_waveforms, log_mel_front_end()))
         extra = sum(clip.extra for clip in dataset.clips("train"))
-        targets_of_val = torch.from_numpy(val_targets)
-        return cls(dataset.labels, train, targets, extra, val, val_waveforms, targets_of_val, noise_features(noises))
+        return cls(dataset.labels, train, targets, extra, val, val_waveforms, torch.from_numpy(val_targets), noises)
 
     def batches(self, config: TrainConfig, audio: bool = False) -> Batches | FreshBatches:
         """Batches of the training features; `audio`: with waveforms for a teacher that listens, where features are made anew."""
@@ -177,7 +176,8 @@ class Data:
             batches = FreshBatches(self.train, self.targets, config, self.extra, audio)
         else:
             batches = Batches(self.train.features, self.targets, config, extra=self.extra)
-        batches.noise = self.noise
+        if config.noise_mix:
+            batches.noise = noise_features(self.noises)
         return batches
 
     def heard(self, config: TrainConfig, ear: SpeechEmbedding) -> Batches | HeardBatches:

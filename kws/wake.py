@@ -32,18 +32,7 @@ from kws.evaluate import save_json
 from kws.frontend import extract, log_mel_front_end
 from kws.phrase import Piece, check_phrases, negative_kind, plain, speak_phrases
 from kws.teacher import Teacher
-from kws.train import (
-    CALIBRATION,
-    MODEL,
-    Data,
-    TrainConfig,
-    augmented,
-    begin_from,
-    check_exportable,
-    fit_student,
-    hired,
-    noise_features,
-)
+from kws.train import CALIBRATION, MODEL, Data, TrainConfig, augmented, begin_from, check_exportable, fit_student, hired
 from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
 
 # A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
@@ -58,8 +47,7 @@ def prepare(data: WakeData, config: TrainConfig, noises: list[np.ndarray], augme
     val_waveforms, val_targets = data.waveforms("val")
     train = augmented(waveforms, noises, augment, config)
     val = torch.from_numpy(extract(val_waveforms, log_mel_front_end()))
-    val_targets = torch.from_numpy(val_targets)
-    return Data(data.labels, train, targets, 0, val, val_waveforms, val_targets, noise_features(noises), data.domains())
+    return Data(data.labels, train, targets, 0, val, val_waveforms, torch.from_numpy(val_targets), noises, data.domains())
 
 
 def fitted(data: Data, run_dir: Path, config: TrainConfig, teacher: Teacher | None, initial: dict | None = None) -> Model:
