@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-NATIVE := $(filter-out %/fuzz.c, $(wildcard device/native/*.c device/native/*.h)) export/build_native.py
+NATIVE := $(filter-out %/fuzz.c, $(wildcard device/native/*.c device/native/*.h)) export/build_native.py bnn/fused.h bnn/build_fused.py
 
 .PHONY: demo test fuzz install toolchain toolchain-pc clean
 
@@ -59,4 +59,4 @@ toolchain: install
 	@PYTHON=$(abspath $(BIN)/python) device/toolchain/setup.sh pc rv32 xtensa fuzz
 
 clean:
-	rm -rf build runs/demo *.egg-info export/_native.c export/_native.*.so
+	rm -rf build runs/demo *.egg-info export/_native.* bnn/_fused.*

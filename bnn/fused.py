@@ -1,0 +1,131 @@
+"""A residual block in few passes over memory, for training on a CPU, where memory is what a step waits for.
+
+    out = residual_block(x, conv, norm, act, shortcut=True)      # (clip, frame, channel) float32, contiguous
+
+What `x + act(norm(conv(x)))` computes, and its gradients, up to the order of sums: twenty operations of PyTorch, each of which
+reads and writes whole maps, are five loops in C here; the products stay PyTorch's.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnn.binarize import sign_ste
+from bnn.layers import BinaryConv1d, RPReLU
+
+try:
+    from bnn import _fused  # type: ignore[attr-defined]
+except ImportError as _error:
+    raise ImportError(
+        f"the compiled loops are missing ({_error}): install the package (pip install -e .), "
+        "or build them in place: python setup.py build_ext --inplace"
+    ) from _error
+
+ffi, lib = _fused.ffi, _fused.lib
+C_TYPES = {torch.float32: "float *", torch.bfloat16: "uint16_t *", torch.float64: "double *"}
+
+
+def is_fusible(x: Tensor, conv: BinaryConv1d) -> bool:
+    """Whether `residual_block` can train this layer on `x`: on a CPU, in float32, with the clipped estimator."""
+    return conv.training and x.device.type == "cpu" and x.dtype is torch.float32 and conv.estimator is sign_ste
+
+
+def residual_block(x: Tensor, conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, shortcut: bool) -> Tensor:
+    """x + act(norm(conv(x))) in training, or without `x +`; running statistics of `norm` are kept up to date.
+
+    Maps are (clip, frame, channel). Under autocast to bfloat16 the products are of bfloat16, as those of `conv` are.
+    """
+    weight = conv.effective_weight()
+    return _Block.apply(
+        x.contiguous(), conv.threshold, weight, norm.weight, norm.bias, act.gamma, act.slope, act.zeta, conv, norm, shortcut
+    )
+
+
+class _Block(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, threshold, weight, gain, bias, gamma, slope, zeta, conv, norm, shortcut):
+        number = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+        run = _Loops(number, x.shape, conv)
+        matrix = weight.permute(2, 1, 0).reshape(-1, x.shape[2]).to(number)  # (tap * channel, channel)
+        columns = x.new_empty((*x.shape[:2], len(matrix)), dtype=number)
+        run("columns", x, threshold, columns, int(conv.precision.binary_activations))
+        y = columns @ matrix
+        rows = x.shape[0] * x.shape[1]
+        mean, square = run("moments", y, sums=2) / rows
+        variance = (square - mean.square()).clamp_min(0)
+        _update(norm, mean, variance * (rows / max(1, rows - 1)))
+        mean, rstd = mean.float(), (variance + norm.eps).rsqrt().float()
+        scale = gain * rstd
+        of = torch.stack([scale, bias - scale * mean - gamma, slope, zeta, mean, rstd])
+        out = torch.empty_like(x)
+        run("activate", x, y, of, float(shortcut), out)
+        ctx.save_for_backward(x, threshold, matrix, columns, y, of)
+        ctx.run, ctx.shortcut = run, float(shortcut)
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, threshold, matrix, columns, y, of = ctx.saved_tensors
+        run, gradient = ctx.run, gradient.contiguous()
+        sums = run("gradient_sums", gradient, y, of, sums=4)
+        whole, below, through, along = sums.float()
+        of = torch.cat([of, (sums[2:] / (x.shape[0] * x.shape[1])).float()])
+        of_y = torch.empty_like(y)
+        run("gradient", gradient, y, of, of_y)
+        of_matrix = columns.flatten(0, 1).t() @ of_y.flatten(0, 1)
+        of_weight = of_matrix.float().view(-1, x.shape[2], x.shape[2]).permute(2, 1, 0)
+        of_x = torch.empty_like(x)
+        passed = run("gather", gradient, x, threshold, of_y @ matrix.t(), ctx.shortcut, of_x, sums=1)
+        return of_x, -passed[0].float(), of_weight, along, through, -through, below, whole, None, None, None
+
+
+@torch.no_grad()
+def _update(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor) -> None:
+    norm.num_batches_tracked += 1
+    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean.float(), share)
+    norm.running_var.lerp_(variance.float(), share)
+
+
+class _Loops:
+    """The loops in C for maps of one type and shape; the clips are shared out to as many threads as PyTorch uses."""
+
+    def __init__(self, number: torch.dtype, shape: torch.Size, conv: BinaryConv1d) -> None:
+        self.name = str(number).removeprefix("torch.")
+        self.clips, *rest = shape
+        self.rest = (*rest, conv.taps, conv.dilation)  # of struct maps
+        self.channels = shape[2]
+
+    def __call__(self, name: str, *given: Any, sums: int = 0) -> Tensor:
+        """Run a loop on maps (clip, frame, ...), parameters a channel and numbers; returns `sums` sums a channel, float64."""
+        loop = getattr(lib, f"{self.name}_{name}")
+
+        def part(first: int, last: int) -> Tensor:
+            total = torch.empty(sums, self.channels, dtype=torch.float64)
+            room = torch.empty(sums, self.channels)
+            maps = ffi.new("struct maps *", (last - first, *self.rest))
+            loop(maps, *(_in_c(each, first, last) for each in given), *((_pointer(total), _pointer(room)) if sums else ()))
+            return total
+
+        threads = min(torch.get_num_threads(), self.clips)
+        bounds = [self.clips * i // threads for i in range(threads + 1)]
+        parts = map(part, bounds, bounds[1:]) if threads == 1 else _pool(threads).map(part, bounds, bounds[1:])
+        return sum(parts)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+def _in_c(value: Any, first: int, last: int) -> Any:
+    if isinstance(value, Tensor):
+        return _pointer(value[first:last] if value.dim() == 3 else value)
+    return value
+
+
+def _pointer(tensor: Tensor) -> Any:
+    return ffi.cast(C_TYPES[tensor.dtype], tensor.data_ptr())
