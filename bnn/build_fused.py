@@ -23,9 +23,9 @@ SOURCE = """
 
 #define ROWS 128
 
-/* Compiled for several generations of a processor; the first call picks. */
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONED __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+/* Compiled for several levels of x86-64, of which the loader takes the best that the processor has. */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
+#define CLONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CLONED
 #endif

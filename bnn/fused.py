@@ -3,7 +3,7 @@
     out = residual_block(x, conv, norm, act, shortcut=True)      # (clip, frame, channel) float32, contiguous
 
 What `x + act(norm(conv(x)))` computes, and its gradients, up to the order of sums: twenty operations of PyTorch, each of which
-reads and writes whole maps, are five loops in C here; the products stay PyTorch's.
+reads and writes whole maps, are six loops in C here; the products stay PyTorch's.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -29,14 +29,18 @@ C_TYPES = {torch.float32: "float *", torch.bfloat16: "uint16_t *", torch.float64
 
 
 def is_fusible(x: Tensor, conv: BinaryConv1d) -> bool:
-    """Whether `residual_block` can train this layer on `x`: on a CPU, in float32, with the clipped estimator."""
-    return conv.training and x.device.type == "cpu" and x.dtype is torch.float32 and conv.estimator is sign_ste
+    """Whether `residual_block` can train a block of this layer on `x` (clip, channel, frame).
+
+    On a CPU, in float32, with the clipped estimator, and with as many channels out as in.
+    """
+    trainable = conv.training and x.device.type == "cpu" and x.dtype is torch.float32 and conv.estimator is sign_ste
+    return trainable and x.dim() == 3 and conv.cin == conv.cout == x.shape[1]
 
 
 def residual_block(x: Tensor, conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, shortcut: bool) -> Tensor:
     """x + act(norm(conv(x))) in training, or without `x +`; running statistics of `norm` are kept up to date.
 
-    Maps are (clip, frame, channel). Under autocast to bfloat16 the products are of bfloat16, as those of `conv` are.
+    Maps are (clip, frame, channel); `is_fusible` says which. Under autocast to bfloat16 products are of that type, as in `conv`.
     """
     weight = conv.effective_weight()
     return _Block.apply(

@@ -146,6 +146,7 @@ def _train_stages(
             state.final = trainer.settle_batch_norm(state)
         trainer.save_weights(f"{stage.name}.safetensors", stage, state.best["value"] if state.final is None else state.final)
         trainer.draw(state)
+        trainer.processes.wait()  # all of them read what one has written, as the next stage begins
         state.epoch, state.best = 0, None
     trainer.save_weights(FINAL, stages[-1], state.final)
     trainer.save_checkpoint(state)

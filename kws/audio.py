@@ -31,6 +31,8 @@ def read_audio(
     Returns an array of shape (sample,). Raises AudioError naming the file.
     """
     path = Path(path)
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise AudioError(f"{path}: wanted at {rate_hz} Hz, possible are {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
     try:
         with soundfile.SoundFile(path) as file:
             _check_header(path, file)

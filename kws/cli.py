@@ -242,17 +242,18 @@ def evaluate(
     if stream:
         from kws.augment import hearing
 
-        return eval_stream(file, data, negatives or [], split, hearing(condition, split), json)
-    from export.format import FormatError, read
-    from kws.audio import RATE_HZ
+        if seconds is not None or picture is not None:
+            raise typer.BadParameter("--seconds and --picture are for clips, not for whole recordings", param_hint="--stream")
+        return eval_stream(file, data, negatives or [], split, hearing(condition, split), json, label_column)
+    from export.format import read
+    from kws.evaluate import check_rate
     from kws.evaluate import evaluate as run_evaluation
     from kws.models import clip_seconds
     from kws.train import MODEL, evaluate_stages
 
     model = read(file / MODEL if file.is_dir() else file)
     dataset = open_data(data, model.labels, label_column, allow_missing=True)
-    if model.listening().rate_hz != RATE_HZ:
-        raise FormatError(f"{file}: listens at {model.front_end.rate_hz} Hz, recordings are read at {RATE_HZ}")
+    check_rate(file, model)
     waveforms, targets = dataset.waveforms(split, clip_seconds(model) if seconds is None else seconds)
     result = run_evaluation(model, waveforms, targets)
     if picture:

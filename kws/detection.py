@@ -11,6 +11,7 @@ device listens all the time.
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -158,11 +159,20 @@ class Detection:
         """The least threshold with at most so many false accepts in these recordings."""
         return min((t for t, n in zip(self.thresholds, self.false_accepts, strict=True) if n <= most), default=self.quiet)
 
+    def false_accepts_at(self, threshold: int) -> int:
+        """False accepts in these recordings at a threshold, or at the nearest one below it that was counted."""
+        return self.false_accepts[max(0, bisect_right(self.thresholds, threshold) - 1)]
+
     def curve(self, points: int | None = None) -> list[list[float]]:
-        """[false accepts an hour, misses in percent] from many to none; at most so many points, spread over the misses."""
+        """[false accepts an hour, misses in percent] from many to none; at most so many points, spread over the misses.
+
+        Empty without recordings of the word or without others.
+        """
+        if not self.n or not self.hours:
+            return []
         rows: dict[float, list[float]] = {}
         for threshold, false in zip(self.thresholds, self.false_accepts, strict=True):
-            row = [round(false / self.hours, 3) if self.hours else math.nan, round(self.miss_percent(threshold), 2)]
+            row = [round(false / self.hours, 3), round(self.miss_percent(threshold), 2)]
             rows.setdefault(row[0], row)  # the fewest misses at that rate
         out = sorted(rows.values(), reverse=True)
         if points is not None and len(out) > points:
@@ -176,8 +186,8 @@ class Detection:
                  "interval": _interval(at_zero, self.n), "threshold_at_zero": self.quiet,
                  "alarms": [asdict(alarm) for alarm in self.alarms]}  # fmt: skip
         if threshold is not None:
-            false = sum(peak >= threshold for peak in self.peaks)
-            value |= {"threshold": threshold, "chosen": {"false_accepts": false, "missed": self.misses(threshold)}}
+            chosen = {"false_accepts": self.false_accepts_at(threshold), "missed": self.misses(threshold)}
+            value |= {"threshold": threshold, "chosen": chosen}
         return value
 
 
@@ -186,14 +196,14 @@ def measure(model: Model, streams: Sequence[Stream]) -> list[Detection]:
     front_end = model.listening()
     refractory, second = frames_in(REFRACTORY_MS, front_end.hop, front_end.rate_hz), front_end.rate_hz / front_end.hop
     return [
-        _measure_word(streams, i, label, len(model.labels), refractory, second)
+        _measure_word(streams, i, model, refractory, second)
         for i, label in enumerate(model.labels)
         if label not in IGNORED
     ]
 
 
-def _measure_word(streams: Sequence[Stream], index: int, label: str, labels: int, refractory: int, second: float) -> Detection:
-    word = plain(label)
+def _measure_word(streams: Sequence[Stream], index: int, model: Model, refractory: int, second: float) -> Detection:
+    label, word = model.labels[index], plain(model.labels[index])
     own = [stream for stream in streams if stream.label == word]
     others = [stream for stream in streams if stream.label != word]
     hits = sorted(firing_margin(stream, index) for stream in own)
@@ -202,22 +212,26 @@ def _measure_word(streams: Sequence[Stream], index: int, label: str, labels: int
         for stream in others
         for margin, frame in _peaks(stream, index, refractory)
     ]
-    alarms.sort(key=lambda alarm: -alarm.margin)
+    alarms = _apart(sorted(alarms, key=lambda alarm: -alarm.margin), refractory / second)
     peaks = [alarm.margin for alarm in alarms]
-    thresholds = sorted({max(0, h) for h in hits} | {p + 1 for p in peaks[:TAIL]} | set(peaks[:100:5]) | {0})
+    wanted = {0, model.thresholds[index]} | {max(0, h) for h in hits}
+    thresholds = sorted(wanted | {p + 1 for p in peaks[:TAIL]} | set(peaks[:100:5]))
     firing = [stream for stream in others if firing_margin(stream, index) >= 0]
-    false = [count_events(firing, index, labels, t, refractory) for t in thresholds]
+    false = [count_events(firing, index, len(model.labels), t, refractory) for t in thresholds]
     hours = sum(stream.seconds for stream in others) / 3600
-    return Detection(label, len(own), hours, hits, thresholds, false, peaks, _apart(alarms)[:ALARMS])
+    return Detection(label, len(own), hours, hits, thresholds, false, peaks, alarms[:ALARMS])
 
 
-def _apart(alarms: Sequence[Alarm]) -> list[Alarm]:
-    """Of alarms of one recording within a second, the first alone: one sound that lies over two stretches."""
+def _apart(alarms: Sequence[Alarm], seconds: float) -> list[Alarm]:
+    """Of alarms of one recording so close together the first alone: one sound that lies over two stretches.
+
+    Looked for among the greatest: what follows is too low to matter, and long.
+    """
     kept: list[Alarm] = []
     for alarm in alarms[: 10 * ALARMS]:
-        if not any(alarm.path == other.path and abs(alarm.at_s - other.at_s) < 1 for other in kept):
+        if not any(alarm.path == other.path and abs(alarm.at_s - other.at_s) < seconds - 0.01 for other in kept):
             kept.append(alarm)
-    return kept
+    return [*kept, *alarms[10 * ALARMS :]]
 
 
 def _peaks(stream: Stream, label: int, every: int) -> list[tuple[int, int]]:
@@ -244,8 +258,8 @@ def with_thresholds(model: Model, found: Sequence[Detection], per_day: float, so
     words = {}
     for d in found:
         misses = d.misses(thresholds[model.labels.index(d.word)])
-        curve = d.curve(CURVE_POINTS) if d.n else []
-        words[d.word] = {"n": d.n, "miss": _percent(misses, d.n), "interval": _interval(misses, d.n), "curve": curve}
+        miss = {"n": d.n, "miss": _percent(misses, d.n), "interval": _interval(misses, d.n)}
+        words[d.word] = miss | {"curve": d.curve(CURVE_POINTS)}
     told = {"chosen_on": source, "false_wakes_per_day": per_day, "negative_hours": round(max(d.hours for d in found), 3)}
     text = json.dumps({**told, "words": words}, separators=(",", ":"), ensure_ascii=False)
     if len(text.encode()) > METADATA_ROOM:  # many words: their curves stand in the run folder

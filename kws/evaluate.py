@@ -16,9 +16,15 @@ import numpy as np
 from bnn.confusion import Confusion, confusion_matrix
 from export import native
 from export.format import Model, decide, write_atomically
-from export.graph import encode_graph
-from kws.audio import fit_length
+from export.graph import FormatError, encode_graph
+from kws.audio import RATE_HZ, fit_length
 from kws.frontend import extract
+
+
+def check_rate(file: str | os.PathLike[str], model: Model) -> None:
+    """Raise FormatError where a model listens at another rate than recordings are read at."""
+    if model.listening().rate_hz != RATE_HZ:
+        raise FormatError(f"{file}: listens at {model.front_end.rate_hz} Hz, recordings are read at {RATE_HZ}")
 
 
 @dataclass

@@ -8,6 +8,7 @@ Binary convolutions each inside a real-valued shortcut after Bi-Real Net (Liu et
 PReLUs after ReActNet (Liu et al., 2020), dilated causal body after WaveNet (van den Oord et al., 2016).
 """
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnn.fused import is_fusible, residual_block
-from bnn.layers import BinaryConv1d, RPReLU
+from bnn.layers import BinaryConv1d, Precision, RPReLU, set_precision
 from export.format import Model
 from export.graph import FormatError, Operation, SumWindow
 from export.lower import Stream, conv_1b, conv_i4, dense_i8, logit_unit, with_rare_bits
@@ -136,8 +137,10 @@ def stream_peak(net: KwsNet, features: Tensor) -> float:
 
 
 def lower(net: KwsNet, features: Tensor) -> list[Operation]:
-    """The network as an integer graph, scales and stored bits chosen by some real clips (batch, frame, band)."""
-    net.eval()
+    """The network as an integer graph, all binary whatever it learned in last; scales and stored bits chosen by some real
+    clips (batch, frame, band)."""
+    net = copy.deepcopy(net).eval()
+    set_precision(net, Precision.BINARY)  # its stream is another than that of real numbers
     stream = Stream.for_peak(stream_peak(net, features), net.config.channels)
     ops = [conv_i4(net.stem, net.stem_norm, INPUT_SCALE, stream)]
     ops += [conv_1b(block.conv, block.norm, block.act, stream, block.shortcut) for block in net.blocks]

@@ -22,7 +22,7 @@ from export.cli import describe
 from export.format import Model, decide, read, write_atomically
 from export.graph import Conv1b
 from kws import sections
-from kws.audio import RATE_HZ, read_audio
+from kws.audio import RATE_HZ, AudioError, read_audio
 from kws.charts import Detection, mark
 from kws.data import SILENCE, SPLITS, DataError, Dataset, cache_folder
 from kws.evaluate import Evaluation, save_json, scores
@@ -37,6 +37,7 @@ REPORT, RESULTS, DETECTION, METRICS = "report.html", "results.json", "detection.
 CONFIG, MINING = "config.json", ("false_accepts_per_hour", "miss_percent", "mined")
 WORST = 10
 ALARM_SECONDS = 2.0  # of sound up to a false peak
+MOST_EVENTS = 100_000  # false accepts that a file of figures may tell of
 _STAGES = {"32w32a": "real numbers", "32w1a": "1-bit activations", "1w1a": "all 1-bit"}
 _SNIPPET = """import signwave
 
@@ -143,7 +144,9 @@ def read_detection(run_dir: Path) -> tuple[dict[str, tuple[float, list[Detection
         ]
         last = next((told[split]["words"] for split in reversed(SPLITS) if split in told), {})
         return splits, rounds, [alarm for word, w in last.items() for alarm in _alarms(word, w)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except AudioError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"{path} is damaged ({type(error).__name__}: {error}): evaluate the run again") from None
 
 
@@ -164,7 +167,7 @@ def _detection(word: str, w: dict, hours: float) -> Detection:
     n, curve = int(w["n"]), [(float(rate), float(miss)) for rate, miss in w["curve"]]
     chosen = w.get("chosen") or {"false_accepts": 0, "missed": round(w["miss_at_zero_false_accepts"] * n / 100)}
     wrong, missed = int(chosen["false_accepts"]), int(chosen["missed"])
-    if not (0 <= missed <= n > 0 and curve and np.isfinite(curve).all() and np.min(curve) >= 0):
+    if not (0 <= missed <= n > 0 and 0 <= wrong <= MOST_EVENTS and curve and np.isfinite(curve).all() and np.min(curve) >= 0):
         raise ValueError(f"figures of {word!r} are out of range")
     point = wrong / hours, 100 * missed / n
     return Detection(word, n, curve, point, rate_interval(wrong, hours), wilson_interval(missed, n), w.get("threshold"))

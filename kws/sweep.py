@@ -77,10 +77,18 @@ def plan(file: str | Path, out: str | Path, options: dict[str, str]) -> list[Job
             load_preset(spec["preset"], overriding)
             folder = Path(out) / f"{_safe(name)}-s{seed}"
             own = {key: value.replace("{seed}", str(seed)) for key, value in options.items()}
-            jobs.append(Job(name, seed, folder, {"preset": spec["preset"], "set": overriding}, own))
+            content = {"preset": spec["preset"], "set": overriding, "options": _kinds_of(options)}
+            jobs.append(Job(name, seed, folder, content, own))
     if not jobs or len({job.folder for job in jobs}) < len(jobs):
         raise ConfigError(f"{file}: {len(jobs)} runs, some of one name; give at least one in [runs] or [grid], each its own name")
     return jobs
+
+
+def _kinds_of(options: dict[str, str]) -> dict[str, str]:
+    """What a run learns from, as far as it is the same on every machine: folders have other names there."""
+    said = {key: value if key.startswith("label") else "a folder" for key, value in sorted(options.items())}
+    named = "teacher" in options and os.sep not in options["teacher"] and not Path(options["teacher"]).exists()
+    return said | {"teacher": options["teacher"]} if named else said
 
 
 def _read(file: Path) -> dict:

@@ -256,13 +256,13 @@ def train_teacher(data: Data, run_dir: Path, config: TrainConfig, ear: SpeechEmb
 def teacher_logits(teacher: Teacher, data: Data) -> np.ndarray:
     """The teacher's answers (variant, clip, label) float16 to every training variant; computed once and kept like the features.
 
-    The file's name holds a digest of the teacher and of the features: answers of others are never taken for these.
+    The file's name holds a digest of the teacher, the features and the labels: answers of others are never taken for these.
     """
     if isinstance(teacher, Ensemble):
         answers = (torch.from_numpy(np.array(teacher_logits(each, data))) for each in teacher.teachers)
         return teacher.mean(answers).half().numpy()
     shape = (*data.train.features.shape[:2], len(data.labels))
-    path = cache_folder() / f"answers-{digest_of(teacher, data.train.digest)}.npy"
+    path = cache_folder() / f"answers-{digest_of(teacher, data.train.digest + json.dumps(data.labels))}.npy"
     with unfinished(path, shape, np.float16) as (todo, finish):
         tokens = data.train.tokens(teacher.ear) if todo and isinstance(teacher, EmbeddingTeacher) else None
         target = np.load(path, mmap_mode="r+")
@@ -407,8 +407,9 @@ def train(
     data = Data.prepare(dataset, config, noise_dir)
     tutor = hired(teacher, data, run_dir, config) if taught and config.distill > 0 else None
     fitted, model = fit_student(data, run_dir, config, tutor, initial, name)
+    size = write(model, run_dir / MODEL)
     integer = evaluate(model, data.val_waveforms, data.val_targets.numpy())
-    return TrainResult(run_dir / MODEL, (run_dir / MODEL).stat().st_size, fitted.best, integer)
+    return TrainResult(run_dir / MODEL, size, fitted.best, integer)
 
 
 def hired(teacher: Teacher | SpeechEmbedding | None, data: Data, run_dir: Path, config: TrainConfig) -> Teacher:
@@ -429,7 +430,7 @@ def fit_student(
     initial: dict[str, Tensor] | None = None,
     name: str = "",
 ) -> tuple[FitResult, Model]:
-    """Train a student through its stages, from `initial` weights where there are some, and write its file."""
+    """Train a student through its stages, from `initial` weights where there are some, and make a model of it."""
     run_dir.mkdir(parents=True, exist_ok=True)
     settings = settings_of(config, data) | ({"taught_by": digest_of(teacher)} if teacher else {})
     loss = StudentLoss(config, teacher is not None, data.labels)
@@ -452,9 +453,10 @@ def fit_student(
         config=settings,
         on_stage=lessons.begin,
     )
-    write_array(run_dir / CALIBRATION, data.train.sample(512))
-    save_json(run_dir / EXPORT, {"name": name or run_dir.name, "labels": data.labels, "seconds": config.seconds})
-    return fitted, export_run(run_dir, run_dir / MODEL)[0]
+    calibration, recipe = data.train.sample(512), {"name": name or run_dir.name, "labels": data.labels, "seconds": config.seconds}
+    write_array(run_dir / CALIBRATION, calibration)
+    save_json(run_dir / EXPORT, recipe)
+    return fitted, model_of(net.cpu(), recipe, torch.from_numpy(np.array(calibration)))
 
 
 def begin_from(
@@ -530,14 +532,19 @@ def evaluate_stages(run_dir: str | Path, waveforms: np.ndarray, targets: np.ndar
     return out
 
 
+def model_of(net: KwsNet, recipe: dict, calibration: Tensor) -> Model:
+    """A network as a model; its thresholds are those of the recipe, or accept everything where none were chosen."""
+    ops, labels = lower(net, calibration), recipe["labels"]
+    metadata = metadata_of(net, ops, recipe["name"], recipe["seconds"]) | recipe.get("metadata", {})
+    return Model(metadata, labels, recipe.get("thresholds", [0] * len(labels)), log_mel_front_end(), ops)
+
+
 def export_run(run_dir: str | Path, path: str | Path) -> tuple[Model, int]:
-    """Write the 1-bit network of a finished run as a model file; returns it and its size. Thresholds accept everything."""
+    """Write the 1-bit network of a finished run as a model file; returns it and its size."""
     net, recipe = load_run(run_dir)
     try:
         calibration = torch.from_numpy(np.load(Path(run_dir) / CALIBRATION))
     except (OSError, ValueError) as error:
         raise TrainingError(f"{Path(run_dir) / CALIBRATION} cannot be read ({error}): train again") from None
-    ops = lower(net, calibration)
-    labels = recipe["labels"]
-    model = Model(metadata_of(net, ops, recipe["name"], recipe["seconds"]), labels, [0] * len(labels), log_mel_front_end(), ops)
+    model = model_of(net, recipe, calibration)
     return model, write(model, path)

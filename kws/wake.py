@@ -25,14 +25,14 @@ from export.console import note
 from export.format import Model, write
 from kws.audio import RATE_HZ, read_audio
 from kws.augment import AugmentConfig, MicrophoneConfig, noise_bank
-from kws.data import UNKNOWN, Clip, load_clips
+from kws.data import SILENCE, UNKNOWN, Clip, background_spans, load_clips
 from kws.detection import Detection, hear, measure, summary, with_thresholds
 from kws.embedding import SpeechEmbedding
 from kws.evaluate import save_json
 from kws.frontend import extract, log_mel_front_end
 from kws.phrase import Piece, check_phrases, negative_kind, plain, speak_phrases
 from kws.teacher import Teacher
-from kws.train import CALIBRATION, MODEL, Data, TrainConfig, augmented, begin_from, check_exportable, fit_student, hired
+from kws.train import CALIBRATION, EXPORT, MODEL, Data, TrainConfig, augmented, begin_from, check_exportable, fit_student, hired
 from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces
 
 # A shift that leaves the end of the phrase in the clip; and all of a room: far away, reverberating.
@@ -48,14 +48,6 @@ def prepare(data: WakeData, config: TrainConfig, noises: list[np.ndarray], augme
     train = augmented(waveforms, noises, augment, config)
     val = torch.from_numpy(extract(val_waveforms, log_mel_front_end()))
     return Data(data.labels, train, targets, 0, val, val_waveforms, torch.from_numpy(val_targets), noises, data.domains())
-
-
-def fitted(data: Data, run_dir: Path, config: TrainConfig, teacher: Teacher | None, initial: dict | None = None) -> Model:
-    """The model of a student trained on composed clips; its run folder may hold another since, which mining chose."""
-    stage = config.stages()[-1].name
-    if (run_dir / f"{stage}.safetensors").exists():
-        shutil.copyfile(run_dir / f"{stage}.safetensors", run_dir / FINAL)
-    return fit_student(data, run_dir, config, teacher, initial)[1]
 
 
 def mine(model: Model, clips: Sequence[Clip], most: int = 600) -> tuple[list[Piece], float]:
@@ -135,11 +127,11 @@ def train_wake_words(
     ambient = [clip for folder in sources.negatives for clip in ambient_clips(folder, labels)]
     noises = {split: noise_bank(sources.noise_dir, split) if sources.noise_dir else [] for split in ("train", "val")}
     speech = speak_phrases(phrases, sources.count, config.seed, sources.language, sources.synthesizers, sources.voices)
+    listening = validation_clips(labels, speech, ambient, sources)
     data = gather(labels, speech, recordings, ambient, noises, config.seconds, config.seed)
     prepared = prepare(data, config, noises["train"])
     tutor = hired(teacher, prepared, run_dir, config) if teacher is not None and config.distill > 0 else None
-    model = fitted(prepared, run_dir, config, tutor, initial)
-    listening = validation_clips(labels, speech, ambient, sources)
+    _, model = fit_student(prepared, run_dir, config, tutor, initial)
     found = measure(model, hear(model, listening))
     model, found, mining = _mined_again(
         model, found, data, ambient, noises["train"], run_dir, config, listening, per_day, tutor
@@ -149,6 +141,9 @@ def train_wake_words(
         note(f"thresholds rest on {60 * hours:.0f} minutes of validation audio: give hours of ambient recordings by --negatives")
     model = with_thresholds(model, found, per_day, "validation")
     size = write(model, run_dir / MODEL)
+    recipe = json.loads((run_dir / EXPORT).read_text())  # for `signwave export`
+    recipe |= {"thresholds": model.thresholds, "metadata": {"detection": model.metadata["detection"]}}
+    save_json(run_dir / EXPORT, recipe)
     value = summary(model, found)
     save_json(run_dir / DETECTION, {"val": value, "mining": mining})
     return WakeResult(run_dir / MODEL, size, value, mining, (time.monotonic() - started) / 60, data)
@@ -160,7 +155,8 @@ def validation_clips(
     """Whole recordings that thresholds are chosen on: of people, and where they are few, phrases spoken by unheard voices too."""
     clips = [clip for clip in ambient if clip.split == "val"]
     if sources.noise_dir:
-        clips += [clip for clip in ambient_clips(sources.noise_dir, labels) if clip.split == "val"]
+        noise = [Clip(path, SILENCE, "", split, a, b - a) for path, split, a, b in background_spans(sources.noise_dir)]
+        clips += [clip for clip in noise or ambient_clips(sources.noise_dir, labels) if clip.split == "val"]
     if sources.data_dir:
         clips += [clip for clip in load_clips(sources.data_dir) if clip.split == "val"]
     spoken = [piece for pieces in speech.values() for piece in pieces if piece.split != "train"]
@@ -201,7 +197,7 @@ def _mined_again(
     epochs, folder = max(1, config.binary_epochs // 3), run_dir / "mined-1"
     again = replace(config, float_epochs=0, activation_epochs=0, binary_epochs=epochs, learning_rate=config.learning_rate / 2)
     initial = load_file(run_dir / "binary.safetensors")
-    second = fitted(prepare(data.with_hard(hard), again, noises), folder, again, teacher, initial)
+    _, second = fit_student(prepare(data.with_hard(hard), again, noises), folder, again, teacher, initial)
     found_again = measure(second, hear(second, listening))
     _, rate = mine(with_thresholds(second, found_again, per_day, ""), heard)
     kept = not _worse(found_again, found)

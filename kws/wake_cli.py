@@ -25,12 +25,15 @@ def train_phrases(
     show(value, f"validation\n{text}report: {report}", json)
 
 
-def eval_stream(file: Path, data: Path, negatives: Sequence[Path], split: str, condition, json: bool) -> None:
+def eval_stream(
+    file: Path, data: Path, negatives: Sequence[Path], split: str, condition, json: bool, label_column: str = ""
+) -> None:
     """Misses against false accepts of a file over whole recordings, through the board's detector."""
     from device.board.signwave.decision import IGNORED
     from export.format import read
     from kws.data import SPLITS, DataError, load_clips
     from kws.detection import hear, measure, summary
+    from kws.evaluate import check_rate
     from kws.phrase import plain
     from kws.train import MODEL
     from kws.wakedata import ambient_clips
@@ -38,8 +41,9 @@ def eval_stream(file: Path, data: Path, negatives: Sequence[Path], split: str, c
     if split not in SPLITS:
         raise DataError(f"split '{split}' does not exist; choose one of {', '.join(SPLITS)}")
     model = read(file / MODEL if file.is_dir() else file)
+    check_rate(file, model)
     labels = [plain(label) for label in model.labels if label not in IGNORED]
-    clips = [clip for clip in load_clips(data) if clip.split == split]
+    clips = [clip for clip in load_clips(data, label_column or None) if clip.split == split]
     clips += [clip for folder in negatives for clip in ambient_clips(folder, labels) if clip.split == split]
     if not any(plain(clip.label) in labels for clip in clips):
         raise DataError(f"{data}: no recordings of {', '.join(labels)} in split '{split}'")

@@ -61,6 +61,13 @@ def test_a_part_is_read_alone(tmp_path):
     assert np.array_equal(read_audio(tmp_path / "a.wav", start_s=0.25, seconds=0.5), samples[4000:12000])
 
 
+@pytest.mark.parametrize("rate_hz", [1, 2**32 - 1])
+def test_a_rate_that_no_microphone_has_is_refused(tmp_path, rate_hz):
+    soundfile.write(tmp_path / "a.wav", np.ones(100, np.int16), 16000)
+    with pytest.raises(AudioError, match=f"wanted at {rate_hz} Hz"):
+        read_audio(tmp_path / "a.wav", rate_hz)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_and_infinity_are_refused_by_name(tmp_path, bad):
     soundfile.write(tmp_path / "broken.wav", np.array([0.0, bad, 0.0]), 16000, subtype="FLOAT")

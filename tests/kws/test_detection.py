@@ -79,6 +79,19 @@ def test_misses_and_false_accepts_by_threshold():
     assert value["words"]["yes"]["chosen"]["false_accepts"] == 2  # the file's threshold is 0
 
 
+def test_one_sound_that_lies_over_two_seconds_is_one_false_accept():
+    model = replace(vectors.small_model(True), labels=["no", "yes", "_silence_", "_unknown_"], thresholds=[0, 30, 0, 0])
+    sound = stream([(0, 5)] * 30 + [(1, 40)] * 40 + [(0, 5)] * 80)
+    yes = measure(model, [stream(burst(50), "yes"), sound])[1]
+    assert yes.peaks == [40] and yes.false_accepts_at(30) == 1 and yes.false_accepts_at(41) == 0
+    assert yes.as_dict(30)["chosen"]["false_accepts"] == 1
+
+
+def test_without_negatives_or_recordings_there_is_no_curve():
+    assert Detection("yes", 3, 0.0, [1, 2, 3], [0], [0], []).curve() == []
+    assert Detection("yes", 0, 1.0, [], [0], [0], []).curve() == []
+
+
 def test_a_curve_of_few_points_keeps_its_ends():
     rates = list(range(200, -1, -1))
     found = Detection("yes", 200, 1.0, list(range(200)), list(range(201)), rates, rates)

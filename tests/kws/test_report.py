@@ -23,6 +23,7 @@ from device.bench import bench
 from device.micropython import Target
 from export.format import read
 from kws import charts, report
+from kws.audio import AudioError
 from kws.cli import app
 from kws.data import DataError, load_folder
 from kws.evaluate import evaluate
@@ -220,7 +221,10 @@ def test_a_wake_word_has_its_curve_and_its_point(finished, tones):
         path.write_text(json.dumps(detection_of(n=0)))
         assert report.read_detection(finished)[0] == {}  # nobody said the word: nothing to show
         no_curve = {"test": {"negative_hours": 1, "words": {"a": {"n": 1}}}}
-        for value in ([], detection_of(n=1), detection_of(curve=[[float("nan"), 1]]), no_curve, "{"):
+        many = detection_of(chosen={"false_accepts": 10**9, "missed": 0})
+        sound = str(load_folder(tones).all_clips[0].path)
+        endless = detection_of(alarms=[{"path": sound, "at_s": float("inf"), "margin": 1}])
+        for value in ([], detection_of(n=1), detection_of(curve=[[float("nan"), 1]]), no_curve, "{", many, endless):
             damaged = value if isinstance(value, str) else json.dumps(value)
             path.write_text(damaged)
             with pytest.raises(DataError, match="detection.json is damaged"):
@@ -239,6 +243,9 @@ def test_what_woke_it_wrongly_can_be_heard(finished, tones):
         assert [(a.word, a.woke, len(a.samples)) for a in found] == [(HOSTILE, True, 11200), (HOSTILE, False, 8000)]
         html = Page.of(report.sections.alarms(found, "test"))
         assert len(html.all("audio")) == 2 and "woke" in html.text and HOSTILE in html.text
+        path.write_text(json.dumps(detection_of(alarms=[{"path": str(path), "at_s": 0.7, "margin": 900}])))
+        with pytest.raises(AudioError, match="is text, not audio"):
+            report.read_detection(finished)
         path.write_text(json.dumps(detection_of(alarms=[{"path": str(clip)}])))
         with pytest.raises(DataError, match="detection.json is damaged"):
             report.read_detection(finished)

@@ -157,6 +157,16 @@ def test_bad_files_are_named(text, message, tmp_path):
         plan(tmp_path / "sweep.toml", tmp_path / "out", {})
 
 
+def test_results_of_other_labels_or_teachers_are_not_taken_for_these(tmp_path):
+    file = sweep_file(tmp_path, {"default": []})
+    here = {"data": str(tmp_path), "teacher": "none", "labels": "yes,no"}
+    first, elsewhere, *others = (
+        plan(file, tmp_path, {**here, **changed})[0].content
+        for changed in ({}, {"data": "/mnt/data"}, {"teacher": "runs/a"}, {"labels": "up,down"}, {"extra": "speech"})
+    )
+    assert first == elsewhere and all(other != first for other in others)
+
+
 def test_the_table_compares_seed_by_seed():
     """Two variants half a point apart, whatever the seed: the difference is certain, the means are not."""
     done = {"validation": {"float": 93.0}, "file_bytes": 1024}

@@ -115,6 +115,9 @@ def test_a_pretrained_teacher_that_listens_to_audio_teaches(tones, tmp_path, mon
     assert result.model_path.exists()
     answers = np.load(next((tmp_path / "cache").glob("answers-*.npy")))
     assert answers.shape == (2, 36, 3) and np.isfinite(answers).all()
+    turned = ["low", "high", "middle"]  # the same sound and weights: other answers all the same
+    data = Data.prepare(load_folder(tones, turned), load_preset("s", [*TINY, *quick]), None)
+    assert np.array_equal(teacher_logits(load_teacher(tmp_path / "ast", turned), data), answers[..., [1, 0, 2]])
 
 
 def test_the_embedding_penalty_holds_where_the_float_stage_was_that_of_another_run(run, tones, tmp_path):

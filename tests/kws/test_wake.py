@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import torch
 
 from bnn.config import ConfigError
 from bnn.training import TrainingError
-from export.format import read
+from export.format import read, write
+from export.graph import FormatError
 from kws.augment import hearing
 from kws.cli import load_preset
 from kws.data import SILENCE, UNKNOWN, Clip, DataError, load_clips, load_folder
@@ -21,7 +23,7 @@ from kws.phrase import NEAR, PARTS, Piece, check_phrases, near_phrases, parts_of
 from kws.stream import events_of
 from kws.synthesizers import Espeak
 from kws.teacher import load_teacher
-from kws.train import load_run
+from kws.train import export_run, load_run
 from kws.wake import Sources, _worse, begin_from, mine, train_wake_words, validation_clips
 from kws.wake_cli import eval_stream
 from kws.wakedata import MINED, WakeData, ambient_clips, compose, recorded_pieces, speech_extent, with_ambient
@@ -202,6 +204,14 @@ def test_where_few_people_say_the_phrase_on_validation_synthesizers_say_it_too(t
         assert len(clips) == people + spoken and all(clip.label == "go" and clip.split == "val" for clip in clips)
 
 
+def test_background_noise_alone_is_listened_to_on_validation(tmp_path):
+    folder = tmp_path / "_background_noise_"
+    folder.mkdir()
+    soundfile.write(folder / "fan.wav", np.ones(160000, np.int16), 16000)
+    [clip] = validation_clips(["go"], {}, [], Sources(noise_dir=tmp_path))
+    assert (clip.split, clip.start_s, clip.seconds) == ("val", pytest.approx(8), pytest.approx(1)) and clip.label == SILENCE
+
+
 def test_a_folder_that_is_missing_is_named_before_anything_is_spoken(tmp_path, monkeypatch):
     monkeypatch.setattr("kws.wake.speak_phrases", None)
     none = tmp_path / "none"
@@ -247,6 +257,21 @@ def test_the_run_says_what_mining_changed_and_can_be_exported_again(run):
     assert rounds == list(range(len(rounds))) and 1 <= len(rounds) <= 2 and told["val"] == result.validation
     assert 0 <= told["mining"][-1]["chosen"] < len(rounds)
     assert "false_accepts_per_hour" in told["mining"][0] and load_run(folder)[1]["labels"] == ["hey computer", UNKNOWN]
+
+
+def test_export_keeps_the_thresholds_that_were_chosen(run, tmp_path):
+    result, _, _ = run
+    export_run(result.model_path.parent, tmp_path / "again.swm")
+    assert (tmp_path / "again.swm").read_bytes() == result.model_path.read_bytes()
+
+
+def test_a_run_interrupted_before_its_thresholds_are_chosen_writes_no_file(run, monkeypatch):
+    result, sources, config = run
+    before = result.model_path.read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("kws.wake.hear", Mock(side_effect=KeyboardInterrupt))
+        train_wake_words(["hey computer"], result.model_path.parent, config, sources)
+    assert result.model_path.read_bytes() == before
 
 
 def test_the_same_call_again_gives_the_same_file(run):
@@ -322,6 +347,16 @@ def test_eval_hears_whole_recordings_and_says_what_was_missed(run, tmp_path, cap
     assert value["negative_hours"] == pytest.approx(seconds / 3600, abs=1e-4) and word["n"] == 3
     assert word["curve"][-1] == [0, word["miss_at_zero_false_accepts"]] and len(word["interval"]) == 2
     assert word["threshold"] == read(result.model_path).thresholds[0]
+    write_people(tmp_path / ".alone", speech["hey computer"][:30], "hey_computer")
+    eval_stream(result.model_path, tmp_path / ".alone", [], "test", None, json=True, label_column="label")
+    alone = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["words"]["hey computer"]  # no NaN
+    assert alone["n"] == 3 and alone["curve"] == []
+    with pytest.raises(DataError, match="'kind'"):
+        eval_stream(result.model_path, tmp_path, [], "test", None, json=True, label_column="kind")
+    model = read(result.model_path)
+    write(replace(model, front_end=replace(model.front_end, rate_hz=8000)), tmp_path / "slow.swm")
+    with pytest.raises(FormatError, match="listens at 8000 Hz"):
+        eval_stream(tmp_path / "slow.swm", tmp_path, [], "test", None, json=True)
     eval_stream(result.model_path.parent, tmp_path, [], "test", hearing("gain-20"), json=False)
     assert "% missed at no false accept" in capsys.readouterr().out
     with pytest.raises(DataError, match="split 'all'"):
