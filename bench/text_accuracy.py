@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bnn.intervals import mean_interval
 from export.console import note, table
 from export.format import read, write_atomically
 from textbnn.augment import words_of
@@ -23,7 +24,6 @@ from textbnn.evaluate import auroc, evaluate
 from textbnn.teacher import TeacherConfig, TextTeacher, load_body, load_teacher
 from textbnn.train import MODEL, configure, labels_of, prepare, train
 
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, two-sided, by number of seeds
 KEEP = 95
 
 
@@ -158,8 +158,8 @@ def summary(rows: dict[str, dict]) -> list[list[str]]:
 def mean_of(values: list[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:.1f}" if values else ""
-    half = T_95.get(len(values), 2.0) * np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{np.mean(values):.1f} ±{half:.1f}"
+    mean, half = mean_interval(values)
+    return f"{mean:.1f} ±{half:.1f}"
 
 
 def plot(rows: dict[str, dict], path: Path) -> None:

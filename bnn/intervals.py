@@ -1,6 +1,10 @@
 """How far chance alone may have moved a figure."""
 
 import math
+import statistics
+from collections.abc import Sequence
+
+T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % quantile of Student's t, for two values and more
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -29,3 +33,9 @@ def rate_interval(events: int, exposure: float) -> tuple[float, float]:
         return low / exposure
 
     return (mean_where(events - 1, 0.975), mean_where(events, 0.025)) if events else (0.0, mean_where(0, 0.05))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of two values or more, and half of its 95 % interval by Student's t; for many values it is a little too wide."""
+    half = T95[min(len(values), len(T95) + 1) - 2] * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.mean(values), half

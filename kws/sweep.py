@@ -21,10 +21,8 @@ on other machines or one for each GPU, divide the runs among themselves.
 import fcntl
 import itertools
 import json
-import math
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -34,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnn.config import ConfigError
+from bnn.intervals import mean_interval
 from export.console import note, table
 from export.format import write_atomically
 
@@ -41,7 +40,6 @@ JOB, DONE, LOG, RESULTS = "job.json", "done.json", "log.txt", "results.json"
 TAKEN = 75  # exit status of a run that another process has: EX_TEMPFAIL of sysexits.h
 POLL_S = 0.2
 OPTIONS = ("data", "labels", "label_column", "extra", "negatives", "noise", "teacher", "start")
-T95 = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % quantile of Student's t, by number of values
 
 
 @dataclass(frozen=True)
@@ -236,7 +234,7 @@ def spread(values: list[float]) -> list[float] | None:
         return None
     if len(values) == 1:
         return [values[0], None]
-    return [statistics.mean(values), T95[min(len(values), len(T95)) - 1] * statistics.stdev(values) / math.sqrt(len(values))]
+    return list(mean_interval(values))
 
 
 def cells(each: dict) -> list[str]:
