@@ -8,6 +8,7 @@ says how many. `loss(model, batch)` is the scalar to lower, `validate(model)` th
 asks `batches.part(epoch, generator, rank, world)` for its share alone.
 """
 
+import hashlib
 import io
 import itertools
 import json
@@ -371,6 +372,15 @@ class _Trainer:
     def draw(self, state: _State) -> None:
         if self.processes.main:
             _write(self.run_dir / "curves.png", curves_png(state.history))
+
+
+def digest_of(module: nn.Module, salt: str = "") -> str:
+    """Names a network by its weights."""
+    h = hashlib.sha256(salt.encode())
+    for name, tensor in module.state_dict().items():
+        tensor = tensor.cpu()
+        h.update(name.encode() + (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy().tobytes())
+    return h.hexdigest()[:16]
 
 
 def seed_everything(seed: int) -> None:

@@ -7,7 +7,6 @@ Trained by Google on other recordings than any of ours ("Training keyword spotte
 published under the Apache-2.0 licence. A student learns from it what a few hundred speakers cannot teach.
 """
 
-import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -85,15 +84,6 @@ def tokens_of(ear: SpeechEmbedding, clips: Tensor, batch: int = 64) -> Tensor:
     device = ear.window.device
     with torch.autocast(device.type, enabled=False):  # kept tokens and those heard in a training step are the same
         return torch.cat([ear(F.pad(part.to(device), (PAD, PAD))).half() for part in clips.split(batch)])
-
-
-def digest_of(module: nn.Module, salt: str = "") -> str:
-    """Names a network by its weights."""
-    h = hashlib.sha256(salt.encode())
-    for name, tensor in module.state_dict().items():
-        tensor = tensor.cpu()
-        h.update(name.encode() + (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy().tobytes())
-    return h.hexdigest()[:16]
 
 
 def token_frames(samples: int, hop: int) -> list[int]:

@@ -30,12 +30,12 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from bnn.training import TrainingError
+from bnn.training import TrainingError, digest_of
 from export import native
 from export.format import FrontEnd, write_atomically
 from kws.augment import AugmentConfig, augment
 from kws.data import cache_folder
-from kws.embedding import SpeechEmbedding, digest_of, tokens_of
+from kws.embedding import SpeechEmbedding, tokens_of
 from kws.frontend import extract
 
 _work: dict = {}  # what a worker process inherits: inputs of one build

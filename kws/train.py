@@ -28,7 +28,7 @@ from bnn.intervals import wilson_interval
 from bnn.layers import Precision
 from bnn.processes import best_device
 from bnn.stages import Stage
-from bnn.training import SETTLED, FitResult, TrainingError, fit
+from bnn.training import SETTLED, FitResult, TrainingError, digest_of, fit
 from export.console import note
 from export.format import Model, write, write_atomically
 from export.graph import MAX_CHANNELS, MAX_DILATION, MAX_OPS, MAX_TAPS, MAX_WINDOW, FormatError, encode_graph
@@ -36,7 +36,7 @@ from kws.audio import RATE_HZ
 from kws.augment import AugmentConfig, coloured_noise, noise_bank
 from kws.batches import Batches, FreshBatches, HeardBatches
 from kws.data import TASKS, Dataset, cache_folder
-from kws.embedding import SpeechEmbedding, digest_of, token_frames, tokens_of
+from kws.embedding import SpeechEmbedding, token_frames, tokens_of
 from kws.evaluate import Evaluation, evaluate, save_json
 from kws.features import FeatureSet, FreshFeatures, unfinished
 from kws.frontend import BANDS, extract, log_mel_front_end

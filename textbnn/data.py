@@ -178,7 +178,7 @@ def _table_rows(path: Path, content: str, default_label: str | None) -> Iterator
     first = content.lstrip("\r\n").split("\n", 1)[0]
     tabs = path.suffix.lower() == ".tsv"
     for delimiter in "\t" if tabs else ",;\t":
-        names = [name.strip().strip('"').lower() for name in first.strip().split(delimiter)]
+        names = [name.strip().strip('"').lower() for name in _cells(first, delimiter)]
         if "text" in names and ("label" in names or default_label):
             break
     else:
@@ -200,6 +200,13 @@ def _table_rows(path: Path, content: str, default_label: str | None) -> Iterator
             text, label = (None if i < 0 else _unquote(row[i]) if tabs else row[i] for i in at)
             yield line, text, default_label if label is None else label
         head, line = head and not row, reader.line_num + 1
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line.strip("\r\n ")], delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
 _SPOKEN = {",": "a comma", ";": "a semicolon", "\t": "a tab"}

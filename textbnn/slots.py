@@ -82,6 +82,8 @@ def _reader(section: bytes) -> Slots:
 
 def describe(name: str, value: str | int | float) -> str:
     """A slot for people: `time 07:30`, `duration 1:30:00`, `percent 20`."""
+    if isinstance(value, str):  # of a list, whatever that calls itself
+        return f"{name} {value}"
     if name == "time":
         return f"time {value // 60:02}:{value % 60:02}"
     if name == "duration":

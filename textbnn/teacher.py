@@ -28,7 +28,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from bnn.layers import Precision
 from bnn.stages import Stage
-from bnn.training import fit
+from bnn.training import digest_of, fit
 from export.format import write_atomically
 
 PACKAGED = "minilm"  # all-MiniLM-L6-v2 (Wang et al., 2020; Reimers and Gurevych, 2019) out of a Python package
@@ -218,11 +218,12 @@ def cached_logits(teacher: TextTeacher, texts: Sequence[str], folder: str | Path
     """The teacher's logits (text, label) float16; 5,000 texts at a time are kept in `folder`; the same call goes on there."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return np.concatenate([_cached(teacher, texts[at : at + KEPT], folder) for at in range(0, len(texts), KEPT)])
+    weights = digest_of(teacher)
+    return np.concatenate([_cached(teacher, weights, texts[at : at + KEPT], folder) for at in range(0, len(texts), KEPT)])
 
 
-def _cached(teacher: TextTeacher, texts: Sequence[str], folder: Path) -> np.ndarray:
-    path = folder / f"{_digest(texts, teacher.labels)}.npy"
+def _cached(teacher: TextTeacher, weights: str, texts: Sequence[str], folder: Path) -> np.ndarray:
+    path = folder / f"{_digest(texts, [*teacher.labels, weights])}.npy"
     try:
         found = np.load(path)
         if found.shape == (len(texts), len(teacher.labels)):

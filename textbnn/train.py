@@ -7,6 +7,8 @@ The run folder holds config.json, metrics.jsonl, curves.png, the student's weigh
 An interrupted training resumes from it with the same call.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +38,7 @@ from textbnn.select import Probe, select, thinned
 from textbnn.slots import encode as encode_slots
 from textbnn.student import TextNet
 from textbnn.teacher import LABELS, TeacherConfig, cached_logits, load_teacher, train_teacher
+from textbnn.tokenizer import TokenizerError
 from textbnn.tokenizer import train as train_tokenizer
 
 MODEL, PRESET = "model.swm", Path(__file__).parent / "presets" / "text.toml"
@@ -44,6 +47,7 @@ NGRAMS = ("words", "word2", "skip2", "chars3", "chars4")
 FAMILIES = {"ngram": NGRAMS, "sentencepiece": (*NGRAMS, "pieces", "piece2")}
 ENOUGH = 15_000  # further texts to choose a dictionary by: with more it comes to suit them, and not what people write
 PIECES_A_KB = 8  # the vocabulary takes an eighth of the file or less
+MAX_SAMPLE = 256  # bytes of the text of a file's self-test
 KB = 1024
 
 
@@ -191,6 +195,7 @@ def train(
     Raises ConfigError, TeacherError, DataError.
     """
     run_dir, config = Path(run_dir), config.check()
+    encode_slots(data.lists)  # what is wrong with them is said before anything is trained
     run_dir.mkdir(parents=True, exist_ok=True)
     lessons = prepare(data, run_dir, config, teacher, unlabelled)
     blank, candidates, bags, probe = chosen_dictionary(data, lessons, config, run_dir.name)
@@ -203,13 +208,22 @@ def train(
         return 100 * float((decided(net, val_bags) == lessons.val_targets).mean())
 
     stages = [Stage("binary", Precision.BINARY, config.epochs, config.learning_rate, clip=LATENT_LIMIT)]
-    settings = {**to_dict(config), "labels": lessons.labels, "teacher": teacher}
+    settings = {**to_dict(config), "labels": lessons.labels, "teacher": teacher, "texts": digest(lessons, candidates)}
     loss = student_loss(config)
     fit(net, stages, batches, validate, run_dir, loss=loss, seed=config.seed, settled=SETTLED, config=settings)
     model = blank.model(net, candidates.keys)
     model.thresholds = [threshold(model, lessons, config.keep)] * len(model.labels)
     size = write(model, run_dir / MODEL)
     return TrainResult(run_dir / MODEL, size, evaluate(model, *data.in_scope("val"), data.out_of_scope("val")))
+
+
+def digest(lessons: Lessons, candidates: Candidates) -> str:
+    """Names what a student learns from, and the dictionary that its rows belong to."""
+    h = hashlib.sha256(json.dumps([lessons.texts, lessons.val_texts]).encode())
+    logits = () if lessons.logits is None else (lessons.logits.numpy(),)
+    for array in (lessons.targets, lessons.val_targets, candidates.keys, *logits):
+        h.update(np.ascontiguousarray(array).tobytes())
+    return h.hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -242,7 +256,9 @@ class Exporter:
         folding, pieces = Folding.of(own), None
         if tokenizer == "sentencepiece":
             pieces = train_tokenizer(own, folding, PIECES_A_KB * config.max_kb).pieces
-        sample = max((text for text in words if len(text.encode()) <= 256), key=lambda text: (len(text), text), default="")
+        cut = min(words, key=lambda text: (len(text), text)).encode()[:MAX_SAMPLE].decode("utf-8", "ignore")
+        short = (text for text in words if len(text.encode()) <= MAX_SAMPLE)
+        sample = max(short, key=lambda text: (len(text), text), default=cut)
         return cls(metadata, lessons.labels, families(*FAMILIES[tokenizer]), folding, pieces, encode_slots(data.lists), sample)
 
     def model(self, net: TextNet, keys: np.ndarray) -> Model:
@@ -277,7 +293,13 @@ def chosen_dictionary(
     kinds = list(FAMILIES) if config.tokenizer == "auto" else [config.tokenizer]
     found = []
     for kind in kinds:
-        blank = Exporter.of(data, lessons, config, kind, name)
+        try:
+            blank = Exporter.of(data, lessons, config, kind, name)
+        except TokenizerError as error:
+            if len(kinds) == 1:
+                raise DataError(f"{data.root}: {error}; choose --tokenizer ngram, or a larger --max-kb") from None
+            note(f"{kind}: left out, {error}")
+            continue
         least = round(config.least * len(lessons.texts) / lessons.own)
         candidates = Candidates.of(lessons.texts, blank.families, blank.folding, blank.pieces, least)
         if not len(candidates.keys):

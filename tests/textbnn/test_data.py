@@ -126,6 +126,13 @@ def test_a_table_must_name_its_columns(write):
     assert "holds no texts" in refused(write("text,label\n")) and "not one of .csv" in refused(write(table(), "a.xls"))
 
 
+def test_the_first_line_is_read_like_the_others(write):
+    shifted = "".join("\t".join(["", *row, ""]) + "\n" for row in [("text", "label"), *ROWS])
+    noted = "".join(f'"{text}","a, b",{label}\n' for text, label in [("text", "label"), *ROWS]).replace("a, b", "note, more", 1)
+    for content, name in ((shifted, "a.tsv"), (noted, "a.csv")):
+        assert rows_of(write(content, name)) == ROWS
+
+
 def test_labels_of_200_letters_are_fine(write):
     rows = [(text, label.ljust(200, "x")) for text, label in ROWS]
     assert [len(label) for label in load(write(table(rows))).labels] == [200, 200]

@@ -246,6 +246,7 @@ def test_a_hostile_section_is_refused_or_searched(section, text):
 def test_slots_for_people():
     assert [describe(*slot) for slot in [("time", 450), ("duration", 5400), ("percent", 20)]] == [
         "time 07:30", "duration 1:30:00", "percent 20"]  # fmt: skip
+    assert describe("time", "kitchen") == "time kitchen"  # a list of that name, in a file that was not made here
 
 
 def test_the_boards_files_import_nothing_of_the_host():

@@ -73,6 +73,11 @@ def test_cached_answers_are_those_of_the_teacher_and_survive_damage(taught, tmp_
     monkeypatch.setattr(teacher, "logits", lambda some, real=teacher.logits: (asked.append(len(some)), real(some))[1])
     np.testing.assert_array_equal(cached_logits(teacher, texts, tmp_path), first)
     assert len(asked) == 1  # of three pieces, the damaged one alone
+    with torch.no_grad():
+        next(teacher.parameters()).mul_(1.5)
+    assert np.abs(cached_logits(teacher, texts, tmp_path) - first).max() > 0.01  # other weights, other answers
+    with torch.no_grad():
+        next(teacher.parameters()).div_(1.5)
 
 
 def test_every_text_is_in_one_batch_of_an_epoch_and_lengths_go_together(taught):

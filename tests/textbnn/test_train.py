@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bnn.config import ConfigError
+from bnn.training import TrainingError
 from export.format import read
 from tests.textbnn.encoder import commands, encoder
 from textbnn.data import UNKNOWN, DataError, Dataset, Example
@@ -80,6 +81,41 @@ def test_the_threshold_keeps_the_share_of_validation_texts_that_was_asked_for(un
 def test_a_setting_that_cannot_be_used_is_named(key, said):
     with pytest.raises(ConfigError, match=said):
         configure(16, "ngram", [key])
+
+
+def test_a_table_that_changed_is_not_trained_into_the_old_run(untaught, tmp_path):
+    run = tmp_path / untaught[1].name
+    before = train(commands(), run, configure(16, "ngram", QUICK)).model_path.read_bytes()
+    data = commands()
+    grown = dataclasses.replace(data, examples=[*data.examples, Example("play some loud jazz", "light_on", "", "train")])
+    with pytest.raises(TrainingError, match="other settings .config.texts"):
+        train(grown, run, configure(16, "ngram", QUICK))
+    assert (run / "model.swm").read_bytes() == before
+
+
+def test_more_letters_than_pieces_leave_ngrams_alone(tmp_path):
+    """As in Chinese: a vocabulary needs each letter, and has no room for so many."""
+    rng = np.random.default_rng(0)
+    pairs = [(s, w) for s in ("train", "val") for w in ("x", "y") for _ in range(120)]
+    base = {"x": 0x4E00, "y": 0x4F40}
+    texts = ["".join(chr(base[w] + int(c)) for c in rng.integers(0, 160, 6)) for _, w in pairs]
+    data = Dataset(tmp_path, ["x", "y"], [Example(t, w, "", s) for t, (s, w) in zip(texts, pairs, strict=True)])
+    assert read(train(data, tmp_path / "auto", configure(16, "auto", QUICK)).model_path).metadata["tokenizer"] == "ngram"
+    with pytest.raises(DataError, match="choose --tokenizer ngram"):
+        train(data, tmp_path / "pieces", configure(16, "sentencepiece", QUICK))
+
+
+def test_texts_longer_than_a_self_test_are_cut_for_it(tmp_path):
+    words = (("включи", "on"), ("выключи", "off"))
+    long = [Example(f"{'да ' * 90}{word}", label, "", split) for split in ("train", "val") for word, label in words * 4]
+    model = read(train(Dataset(tmp_path, ["on", "off"], long), tmp_path / "run", configure(16, "ngram", QUICK)).model_path)
+    assert 1 <= len(model.golden.text.encode()) <= 256
+
+
+def test_slots_that_cannot_be_kept_are_said_before_a_teacher_is_loaded(tmp_path):
+    data = dataclasses.replace(commands(), lists={"number": {"one": "one"}})
+    with pytest.raises(DataError, match="slot list 'number'"):
+        train(data, tmp_path / "run", configure(16, "ngram", QUICK), teacher="no/such/teacher")
 
 
 def test_labels_that_leave_no_room_are_refused_before_training(tmp_path):
