@@ -90,7 +90,7 @@ def _check(ranges: list[Range]) -> None:
         raise FormatError(f"text: {len(ranges)} ranges of code points, allowed are {MAX_RANGES}")
     for first, last, kind, value in ranges:
         where = f"text: range {first:04X}-{last:04X}"
-        if not before < first <= last <= LAST or last - first >= 0x10000:
+        if not before < first <= last <= LAST - (kind == PAIRS) or last - first >= 0x10000:
             raise FormatError(f"{where} is empty, too long, or does not follow {before:04X}")
         if first <= 0xDFFF and last >= 0xD800:
             raise FormatError(f"{where} holds surrogates")

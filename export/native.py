@@ -128,7 +128,7 @@ class Graph:
     """The integer graph on the C core.
 
     `section` are the bytes of a file's graph section. Raises NativeError where it is not valid.
-    Frames are int8 (channel,) where the graph begins with conv_i8, else int16; results int16, or int32 behind sum_window.
+    Frames are int8 (channel,) where the graph begins with conv_i4, else int16; results int16, or int32 behind sum_window.
     """
 
     def __init__(self, section: bytes) -> None:

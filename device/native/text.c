@@ -64,7 +64,7 @@ static int32_t check_ranges(const range_t *r, uint32_t n) {
     for (uint32_t before = 0x7f; n; n--, r++) {
         uint32_t kind = r->first >> 24, first = r->first & 0xffffff, last = first + r->length;
         uint32_t most = kind == SHIFT || kind == TO ? 0xffff : kind == PAIRS;
-        if (first <= before || last > 0x10ffff || (first <= 0xdfff && last >= 0xd800) || kind > KIND_ALONE || r->value > most) {
+        if (first <= before || last > 0x10ffff - (kind == PAIRS) || (first <= 0xdfff && last >= 0xd800) || kind > KIND_ALONE || r->value > most) {
             return SW_TEXT_RANGES;
         }
         before = last;

@@ -81,11 +81,18 @@ def test_every_code_point_means_what_unicode_says_of_its_script():
 @pytest.mark.parametrize("ranges", [
     [Range(0x7F, 0x90, 1)], [Range(0x90, 0x8F, 1)], [Range(0x80, 0x90, 1), Range(0x90, 0x91, 1)], [Range(0xD000, 0xE000, 1)],
     [Range(0x80, 0x81, 5)], [Range(0x80, 0x81, 0, 1)], [Range(0x80, 0x81, 3, 2)], [Range(0x10FFFF, 0x110000, 1)],
-    [Range(0x80, 0x10080, 1)],
+    [Range(0x80, 0x10080, 1)], [Range(0x10FFFF, 0x10FFFF, 3, 1)],
 ])  # fmt: skip
 def test_wrong_ranges_are_refused(ranges):
     with pytest.raises(FormatError, match="range"):
         Folding(ranges)
+
+
+def test_slots_that_no_board_could_read_are_refused():
+    model = text_model()
+    model.slots = b"\xff room"
+    with pytest.raises(FormatError, match="slots: the last line is not ended"):
+        encode(model)
 
 
 @given(texts())
@@ -181,7 +188,7 @@ def test_the_largest_sums_fit(labels, size):
 
 def test_a_file_survives_its_bytes():
     model = text_model()
-    model.slots = b"rooms\nkitchen\n"
+    model.slots = b"room\tkitchen\n"
     again = decode(encode(model))
     assert again == model and again.slots == model.slots and again.text.keys == model.text.keys
     assert again.golden == GoldenText.of(again.text, again.ops, SENTENCES[0])

@@ -78,7 +78,8 @@ def _check_ranges(text):
         kind, value, first = text[at + 3], u16(text, at + 6), u16(text, at) | text[at + 2] << 16
         last = first + u16(text, at + 4)
         most = 0xFFFF if kind in (1, 2) else 1 if kind == 3 else 0
-        wrong = first <= before or last > 0x10FFFF or (first <= 0xDFFF and last >= 0xD800) or kind > 4 or value > most
+        wrong = first <= before or (first <= 0xDFFF and last >= 0xD800) or kind > 4 or value > most
+        wrong = wrong or last + (kind == 3) > 0x10FFFF  # a pair may begin with the last
         _fault(wrong, "text: ranges of code points not valid")
         before = last
 
