@@ -66,6 +66,7 @@ def _decide(file: Path, clips: list[Path], on: str, run_clips, json: bool) -> No
 
 
 def _print(inputs: list[str], results: list, on: str, json: bool) -> None:
+    inputs = [os.fsencode(name).decode("utf-8", "replace") for name in inputs]  # what is no UTF-8 cannot be printed
     rows = [[name, r.label or "rejected", r.margin] for name, r in zip(inputs, results, strict=True)]
     value = {"on": on, "clips": [{"file": name, **vars(r)} for name, r in zip(inputs, results, strict=True)]}
     show(value, table([f"on {on}", "label", "margin"], rows, 2), json)

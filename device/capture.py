@@ -75,11 +75,11 @@ class _Recorder:
             self._data.clear()
             self.on_event(text, len(self.written) + 1)
         elif text.startswith("source "):
-            rate_hz, self._gain = (int(part) for part in text.split()[1:])
+            rate_hz, self._gain = self._numbers(text, 2)
             if rate_hz != _RATE_HZ:
                 raise BoardError(f"the microphone gives {rate_hz} samples a second, recordings have {_RATE_HZ}")
         elif text.startswith("sent "):
-            if binascii.crc32(self._data) != int(text[5:]):
+            if [binascii.crc32(self._data)] != self._numbers(text, 1):
                 raise BoardError("a clip did not arrive as sent; type the same command again")
             self.written.append(self._write(np.frombuffer(self._data, '<i2').astype(np.int32) << self._gain))
         else:
@@ -87,6 +87,17 @@ class _Recorder:
                 self._data += binascii.a2b_base64(text.encode("ascii", "replace"))
             except binascii.Error:
                 pass  # not ours, or damaged, which the checksum tells
+
+    @staticmethod
+    def _numbers(text: str, count: int) -> list[int]:
+        """Those behind the first word."""
+        try:
+            numbers = [int(part) for part in text.split()[1:]]
+        except ValueError:
+            numbers = []
+        if len(numbers) != count:
+            raise BoardError(f"the board's line {text[:40]!r} was damaged; type the same command again")
+        return numbers
 
     def _write(self, samples: np.ndarray) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)

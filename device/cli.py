@@ -18,7 +18,7 @@ def verify(
     inputs: Annotated[
         int, typer.Option(min=1, max=1000, help="Random clips or texts to compare, besides the golden test in the file.")
     ] = 8,
-    seed: Annotated[int, typer.Option(help="Other seeds give other clips.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other clips.")] = 0,
     json: Json = False,
 ) -> None:
     """Run golden and random inputs through every interpreter there is and compare every bit. Exit status 1 if any differs."""

@@ -100,7 +100,11 @@ class Board:
             self.command(["run", str(path)], timeout_s=timeout_s, on_line=sort)
         if not answers:
             raise BoardError(f"the board on {self.port} was cut off before it answered; try again")
-        return json.loads(answers[-1])
+        try:
+            return json.loads(answers[-1])
+        except ValueError:
+            said = f"the answer of the board on {self.port} was damaged; does a program of its own print meanwhile? Try again"
+            raise BoardError(said) from None
 
     def copy(self, files: dict[str, bytes], on_file: Callable[[str], None] | None = None) -> None:
         """Write files by their absolute path, with the folders that they lie in; `on_file` gets each path before it is written.

@@ -84,10 +84,13 @@ def write_folder(out: str | Path, models: list[Path] | None = None, architecture
     models: .swm files, by default those of device/models. Returns {version, bytes, packages: [path, ...]}.
     Raises MicroPythonError, FormatError, OSError.
     """
-    out, package = Path(out), build(architectures)
     models = sorted((DEVICE / "models").glob("*.swm")) if models is None else models
     for model in models:
         read(model)
+    names = [model.stem for model in models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise MicroPythonError(f"several models are called {', '.join(twice)}: their packages would be one; rename the files")
+    out, package = Path(out), build(architectures)
     # Where a reader is cut off half-way the loader must not be there yet: it comes last, as mip keeps the order.
     packages = [_write(out, package.version, {**package.files, **package.loader})]
     packages += [_write(out / "models" / m.stem, package.version, {m.name: m.read_bytes()}) for m in models]

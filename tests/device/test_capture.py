@@ -6,7 +6,7 @@ import wave
 import numpy as np
 import pytest
 
-from device.capture import capture
+from device.capture import _Recorder, capture
 from device.install import install
 from device.link import Board, BoardError
 from tests.device.board import emulated_board
@@ -28,6 +28,12 @@ def samples_of(path) -> np.ndarray:
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16000)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")
+
+
+@pytest.mark.parametrize("line", ["source 16000", "source a b", "sent xyz", "sent "])
+def test_a_damaged_line_of_the_board_is_a_sentence(line, tmp_path):
+    with pytest.raises(BoardError, match="was damaged"):
+        _Recorder(tmp_path, "me", print).line(line)
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,12 @@ def test_a_script_gets_values_and_answers_while_its_lines_come(board):
     assert lines == ["hears größer"]
 
 
+def test_an_answer_that_something_else_printed_into_is_a_sentence(board):
+    script = "answer = 1\nprint('signwave-answer:{\"a\": 1')\nraise SystemExit"
+    with pytest.raises(BoardError, match="was damaged"):
+        board.ask(script)
+
+
 def test_files_arrive_as_they_are(board):
     files = {"/d/e/all bytes": bytes(range(256)) * 50, "/empty": b"", "/d/é.txt": b"\r\n\x04\x03\x01"}
     seen = []

@@ -137,6 +137,16 @@ def test_mip_of_mpremote_installs_package_and_model_on_a_board(published):
         assert board.ask(script) == ["kernels_rv32imc", True]
 
 
+def test_models_of_one_name_are_not_written_over_each_other(tmp_path):
+    source = next((DEVICE / "models").glob("*.swm"))
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.swm").write_bytes(source.read_bytes())
+    with pytest.raises(MicroPythonError, match="several models are called model"):
+        write_folder(tmp_path / "out", [tmp_path / "a" / "model.swm", tmp_path / "b" / "model.swm"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_manifest_lists_the_loader_last_and_every_architecture(tmp_path):
     for target in ("pc", "rv32", "xtensa"):
         target_or_skip(target)
