@@ -78,8 +78,15 @@ class Dataset:
         return chosen
 
     def with_extra(self, extra: "Dataset") -> "Dataset":
-        """This and all clips of another set, of whatever split, as further training material; val and test stay as they are."""
+        """This and all clips of another set, of whatever split, as further training material; val and test stay as they are.
+
+        Raises DataError where one of these files is among them.
+        """
         known = [clip for clip in extra.all_clips if clip.label in self.labels]
+        judged = {clip.path.resolve(): clip.split for clip in self.all_clips if clip.split != "train"}
+        for clip in known:
+            if split := judged.get(clip.path.resolve()):
+                raise DataError(f"{clip.path} is in split '{split}' already: further training material must be other recordings")
         return replace(self, all_clips=[*self.all_clips, *(replace(clip, split="train", extra=True) for clip in known)])
 
     def counts(self) -> dict[str, dict[str, int]]:

@@ -130,7 +130,7 @@ def _plan(
     for label in labels:
         spoken = [label, label, f"{label}!", f"{label}?", f"{label},"]  # as stated, called, asked, and before more
         add(label, spoken, count, MAX_PHRASE_SECONDS, everyone)
-        # Kinds are drawn by their name: it holds the phrase, so that one phrase's negatives do not depend on the others.
+        # Kinds are drawn by their name: it holds the phrase, so that its own parts do not depend on the other phrases.
         add(f"{PARTS}{label}", parts_of(label), count // 4, MAX_PHRASE_SECONDS, everyone)
         if espeak is not None:
             near = near_phrases(espeak, label, language, rng)

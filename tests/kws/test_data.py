@@ -67,6 +67,8 @@ def test_further_material_is_for_training_alone(tmp_path):
     train = data.clips("train")
     assert [clip.extra for clip in train] == [False] * len(own.clips("train")) + [True] * 8
     assert {clip.label for clip in train if clip.extra} == {"no"}
+    with pytest.raises(DataError, match="is in split '(val|test)' already"):
+        own.with_extra(own)
 
 
 def test_many_speakers_keep_their_split_when_others_join(tmp_path):
