@@ -2,7 +2,7 @@
 
     from bnn import BinaryConv1d, Precision, set_precision, fit, DEFAULT_STAGES
 
-One noun a module: binarize, layers and fused, their blocks for a CPU; summary, distill, stages, training, its processes and progress.
+One noun a module: binarize, layers, fused (their blocks on a CPU), summary, distill, stages, training, processes and progress.
 """
 
 from bnn.binarize import ESTIMATORS, RSign, SignAnnealed, set_temperature, sign_annealed, sign_quadratic, sign_ste
