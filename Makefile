@@ -1,5 +1,6 @@
 # make demo   synthetic speech -> Transformer teacher -> 1-bit student -> .swm file -> real MicroPython, and a report
 # make test   every test
+# make toolchain   once, for boards: compilers of their kernels, emulators (make test does it itself)
 # make fuzz   the C core under a fuzzer, for 60 seconds or SECONDS=3600
 # All do all their own set-up: a virtual environment in .venv, compilers and emulators in ~/.cache/signwave/toolchain.
 SHELL := bash
@@ -59,4 +60,4 @@ toolchain: install
 	@PYTHON=$(abspath $(BIN)/python) device/toolchain/setup.sh pc rv32 xtensa fuzz
 
 clean:
-	rm -rf build runs/demo *.egg-info export/_native.* bnn/_fused.*
+	rm -rf build runs/demo *.egg-info export/_native.* bnn/_fused.* $(INSTALLED)

@@ -91,6 +91,9 @@ def main() -> int:
     except (OSError, FormatError) as error:
         print(f"speed: {error}", file=sys.stderr)
         return 1
+    if model and model.text:
+        print(f"speed: {args.model} reads text; give a model that listens", file=sys.stderr)
+        return 1
     front_end, ops = (model.front_end, model.ops) if model else m_like()
     result = measure(front_end, ops, args.repeats)
     if args.json:

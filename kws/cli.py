@@ -88,7 +88,7 @@ def train(
         str,
         typer.Option(
             help="Hugging Face name or directory, also RUN/teacher/transformer, or RUN for its float twin; several, with commas, "
-            "teach as their mean. Without it one is trained. 'speech-embedding': it is trained behind a pretrained ear "
+            "teach as their mean. Without it one is trained (with --phrase none). 'speech-embedding': behind a pretrained ear "
             "(pip install 'signwave[embedding]'). 'none': labels alone."
         ),
     ] = "",
@@ -119,11 +119,19 @@ def train(
 
     Example: signwave kws train --phrase "hey computer" --negatives radio --noise noise --out runs/hey
     """
+    commands_alone = {"--extra": extra, "--labels": labels, "--label-column": label_column}
+    phrases_alone = {"--utterances": utterances != 800, "--language": language != "en", "--synthesizers": synthesizers,
+                     "--voices": voices, "--max-false-wakes-per-day": max_false_wakes_per_day != 1.0}  # fmt: skip
+    for option, given in (commands_alone if phrase else phrases_alone).items():
+        if given:
+            raise typer.BadParameter(f"not used {'with' if phrase else 'without'} --phrase", param_hint=option)
     if phrase:
         from kws.data import UNKNOWN
         from kws.phrase import check_phrases
         from kws.wake import Sources
 
+        if preset in ("l", "demo", "gsc12", "gsc35"):
+            raise typer.BadParameter("with --phrase: s, m, or a TOML file of your own", param_hint="--preset")
         config = load_preset(f"wake-{preset}" if preset in ("s", "m") else preset, set_ or [])
         sources = Sources(utterances, language, split_commas(synthesizers), voices, data, negatives or [], noise)
         loaded = open_teacher(teacher, [*check_phrases(phrase), UNKNOWN])

@@ -131,13 +131,17 @@ def load_folder(
     seed: chooses the speakers of the splits where none are given, and the `_unknown_` and `_silence_` subsets.
     The official folder may also be the one below which torchaudio puts it. For those twelve labels, the separate test clips
     of the 12-class task are taken where they lie beside it (speech_commands_test_set_v0.02).
-    allow_missing: accept labels without a single clip, as when a model is tried on a part of its words.
+    allow_missing: the labels are those of a model that is tried: some may have no clip, and folders may spell them otherwise
+        (smart_mirror for "smart mirror").
     Raises DataError; warns with DataWarning of what would make figures mislead.
     """
     root = locate(root)
     clips = load_clips(root, label_column, seed)
     if labels is not None:
         wanted = list(GSC12) if labels == "gsc12" else [check_label(label, "labels") for label in labels]
+        if allow_missing:  # the labels of a file, which folders may spell otherwise
+            spelled = {plain(label): label for label in wanted if label not in (SILENCE, UNKNOWN)}
+            clips = [replace(clip, label=spelled.get(plain(clip.label), clip.label)) for clip in clips]
         _warn_of_left_out(root, clips, wanted)
         twelve = set(wanted) == set(GSC12)
         clips = _select(clips, wanted, seed, limit_unknown=twelve)
@@ -410,6 +414,15 @@ def check_label(label: str, where: object) -> str:
     if size > MAX_LABEL_BYTES:
         raise DataError(f"{where}: label '{label[:40]}...' takes {size} bytes, at most {MAX_LABEL_BYTES} are allowed")
     return label
+
+
+def plain(label: str) -> str:
+    """A label as phrases are compared: folders are often called smart_mirror, people say "Smart mirror".
+
+    >>> plain(" Smart_mirror")
+    'smart mirror'
+    """
+    return " ".join(unicodedata.normalize("NFC", label).casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _checked_split(split: str | None, where: str) -> str:

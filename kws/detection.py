@@ -24,8 +24,7 @@ from bnn.intervals import wilson_interval
 from device.board.signwave.decision import HITS, IGNORED, REFRACTORY_MS, Decider, frames_in
 from export.format import Model
 from kws.audio import RATE_HZ, read_audio
-from kws.data import Clip
-from kws.phrase import plain
+from kws.data import Clip, plain
 from kws.stream import results
 
 SILENCE_S = 1.0

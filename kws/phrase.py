@@ -8,7 +8,6 @@ phrase itself: phonemes of it exchanged (spoken by eSpeak NG, in any language), 
 """
 
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kws.audio import RATE_HZ, read_audio
-from kws.data import UNKNOWN, DataError, cache_folder, check_label
+from kws.data import UNKNOWN, DataError, cache_folder, check_label, plain
 from kws.espeak import SynthesisError
 from kws.synthesize import (
     MIN_RATE_WPM,
@@ -48,15 +47,6 @@ class Piece:
     split: str
     path: Path
     synthetic: bool
-
-
-def plain(label: str) -> str:
-    """A label as phrases are compared: folders are often called smart_mirror, people say "Smart mirror".
-
-    >>> plain(" Smart_mirror")
-    'smart mirror'
-    """
-    return " ".join(unicodedata.normalize("NFC", label).casefold().replace("_", " ").replace("-", " ").split())
 
 
 def check_phrases(phrases: Sequence[str]) -> list[str]:

@@ -41,8 +41,9 @@ MOST_EVENTS = 100_000  # false accepts that a file of figures may tell of
 _STAGES = {"32w32a": "real numbers", "32w1a": "1-bit activations", "1w1a": "all 1-bit"}
 _SNIPPET = """import signwave
 
-detector = signwave.Detector(signwave.Model({path!r}), on_event=lambda event: print(event.label))
-detector.listen(signwave.mic.open())"""
+model, source = signwave.Model({path!r}), signwave.mic.open()
+model.amplify(source.gain)
+signwave.Detector(model, on_event=lambda event: print(event.label)).listen(source)"""
 
 
 @dataclass
@@ -221,8 +222,10 @@ def _body(run_dir: Path, model: Model, dataset: Dataset, found: Findings) -> lis
     )
     made = time.strftime("%Y-%m-%d", time.localtime(path.stat().st_mtime))
     again = tag("code", f"signwave kws report {shlex.quote(str(run_dir))} --data DIR")
-    last = f"Model file of {made}. This page stands alone and fetches nothing. To make it again, with the training's data: "
-    footer = tag("footer", tag("p", last, again))
+    last = [f"Model file of {made}. This page stands alone and fetches nothing. "]
+    if not found.detection:  # of wake words much was spoken for the training alone
+        last += ["To make it again, with the training's data: ", again]
+    footer = tag("footer", tag("p", last))
     return [header, tag("main", [tag("section", tag("h2", heading), part, id=name) for name, heading, part in parts]), footer]
 
 

@@ -1,6 +1,6 @@
 """Wake words: from phrases to a file, with hard negatives mined and thresholds chosen.
 
-    result = train_wake_words(["hey computer"], "runs/hey", config, negatives=["speech"], noise_dir="noise")
+    result = train_wake_words(["hey computer"], "runs/hey", config, Sources(negatives=["speech"], noise_dir="noise"))
 
 Speech is synthesized, clips are composed (kws.wakedata), a network is trained; then it listens to the ambient training audio,
 and trains again with what it took for its words.
@@ -25,12 +25,12 @@ from export.console import note
 from export.format import Model, write
 from kws.audio import RATE_HZ, read_audio
 from kws.augment import AugmentConfig, MicrophoneConfig, noise_bank
-from kws.data import SILENCE, UNKNOWN, Clip, background_spans, load_clips
+from kws.data import SILENCE, UNKNOWN, Clip, background_spans, load_clips, plain
 from kws.detection import Detection, hear, measure, summary, with_thresholds
 from kws.embedding import SpeechEmbedding
 from kws.evaluate import save_json
 from kws.frontend import extract, log_mel_front_end
-from kws.phrase import Piece, check_phrases, negative_kind, plain, speak_phrases
+from kws.phrase import Piece, check_phrases, negative_kind, speak_phrases
 from kws.teacher import Teacher
 from kws.train import CALIBRATION, EXPORT, MODEL, Data, TrainConfig, augmented, begin_from, check_exportable, fit_student, hired
 from kws.wakedata import MINED, WakeData, ambient_clips, gather, recorded_pieces

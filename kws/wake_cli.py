@@ -31,10 +31,9 @@ def eval_stream(
     """Misses against false accepts of a file over whole recordings, through the board's detector."""
     from device.board.signwave.decision import IGNORED
     from export.format import read
-    from kws.data import SPLITS, DataError, load_clips
+    from kws.data import SPLITS, DataError, load_clips, plain
     from kws.detection import hear, measure, summary
     from kws.evaluate import check_rate
-    from kws.phrase import plain
     from kws.train import MODEL
     from kws.wakedata import ambient_clips
 

@@ -17,8 +17,8 @@ import soundfile
 
 from kws.audio import AUDIO_SUFFIXES, RATE_HZ, AudioError, read_audio
 from kws.augment import coloured_noise
-from kws.data import SILENCE, SPLITS, UNKNOWN, Clip, DataError, Dataset, load_clips
-from kws.phrase import PARTS, SENTENCES, Piece, negative_kind, plain
+from kws.data import SILENCE, SPLITS, UNKNOWN, Clip, DataError, Dataset, load_clips, plain
+from kws.phrase import PARTS, SENTENCES, Piece, negative_kind
 
 END_MS = 240  # from the end of the phrase to the end of its clip, before augmentation shifts it
 RECORDED_COPIES = 2  # clips made of each recording of a person saying the phrase: other surroundings each time

@@ -63,6 +63,15 @@ def test_training_leaves_a_report_with_pictures(run):
     assert set(json.loads((run / "results.json").read_text())) == {"val", "test"}
 
 
+@pytest.mark.parametrize("arguments, option", [
+    (["--phrase", "computer", "--labels", "yes,no"], "--labels"), (["--phrase", "computer", "--preset", "l"], "--preset"),
+    (["--data", "x", "--language", "de"], "--language"), (["--data", "x", "--utterances", 100], "--utterances"),
+])  # fmt: skip
+def test_options_that_would_not_be_used_are_refused(arguments, option, signwave, tmp_path):
+    status, _, told = signwave("kws", "train", *arguments, "--out", tmp_path / "run")
+    assert status == 2 and option in told and not (tmp_path / "run").exists()
+
+
 def test_eval_prints_exactly_one_object(run, tones, signwave, tmp_path):
     status, out, _ = signwave(
         "kws", "eval", run / "model.swm", "--data", tones, "--split", "test", "--json", "--picture", tmp_path / "c.png"

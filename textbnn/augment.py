@@ -1,6 +1,6 @@
 """Further texts in the manner of some commands, without labels: for a teacher to answer and a student to learn from.
 
-    more = invent(texts, targets, 50_000, near_words(teacher, texts), seed=0)
+    more = invent(texts, targets, 50_000, near_words(vectors, vocabulary, texts), seed=0)     # those of the teacher
 
 Pieces of one text put into another, after Tang et al. (2019), who taught small networks with what a large one says of
 invented sentences, and words replaced by near ones: near in the teacher's own table of word vectors, so that the student

