@@ -116,13 +116,13 @@ class _Loops:
 
         threads = min(torch.get_num_threads(), self.clips)
         bounds = [self.clips * i // threads for i in range(threads + 1)]
-        parts = map(part, bounds, bounds[1:]) if threads == 1 else _pool(threads).map(part, bounds, bounds[1:])
-        return sum(parts)
+        others = [_pool().submit(part, *ends) for ends in zip(bounds[1:], bounds[2:], strict=False)]
+        return sum((other.result() for other in others), part(*bounds[:2]))
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor()
 
 
 def _in_c(value: Any, first: int, last: int) -> Any:
