@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from device.board.signwave.lexicon import Lexicon
 from export import reference
 from export.graph import Bag1b, FormatError, Operation, decode_graph, encode_graph
 from export.text import Text
@@ -201,10 +200,6 @@ def decode(data: bytes) -> Model:
     _check_input(ops, front_end, text)
     if SLOTS in sections and (text is None or not 1 <= len(slots) <= MAX_SLOTS):
         raise FormatError(f"slots: {len(slots)} bytes; files of text alone have them, 1 to {MAX_SLOTS}")
-    try:
-        Lexicon(slots)
-    except ValueError as error:
-        raise FormatError(str(error)) from None
     if ops[-1].gives != "i32" or ops[-1].cout != len(labels):
         raise FormatError(f"the graph gives {ops[-1].gives}[{ops[-1].cout}], the file has {len(labels)} labels")
     golden = _decode_golden(sections[GOLDEN], len(labels)) if text is None else _decode_golden_text(sections[GOLDEN])

@@ -388,7 +388,7 @@ def _cut_background(root: Path, clips: list[Clip], seed: int, seconds: float = 1
 
 def background_spans(root: str | os.PathLike[str]) -> list[tuple[Path, str, float, float]]:
     """The recordings in `_background_noise_` as (path, split, start_s, end_s): 80 / 10 / 10 percent of each."""
-    folder = Path(root) / BACKGROUND
+    folder = locate(root) / BACKGROUND
     if not folder.is_dir():
         return []
     spans = []

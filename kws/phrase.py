@@ -121,7 +121,8 @@ def _plan(
         spoken = [label, label, f"{label}!", f"{label}?", f"{label},"]  # as stated, called, asked, and before more
         add(label, spoken, count, MAX_PHRASE_SECONDS, everyone)
         # Kinds are drawn by their name: it holds the phrase, so that its own parts do not depend on the other phrases.
-        add(f"{PARTS}{label}", parts_of(label), count // 4, MAX_PHRASE_SECONDS, everyone)
+        parts = [part for part in parts_of(label) if part not in labels]
+        add(f"{PARTS}{label}", parts, count // 4, MAX_PHRASE_SECONDS, everyone)
         if espeak is not None:
             near = near_phrases(espeak, label, language, rng)
             add(f"{NEAR}{label}", near, count // 2, MAX_PHRASE_SECONDS, [by_split[Espeak.name]])
@@ -150,10 +151,14 @@ def near_phrases(espeak: Espeak, phrase: str, language: str, rng: np.random.Gene
     A vowel gives way to a vowel and a consonant to a consonant of the same language. Fewer changes would make negatives of
     what people say when they mean the phrase.
     """
-    words = espeak.phonemes(phrase, language)
+    def spoken_by(text: str) -> list[list[str]]:
+        """Without the marks of another language, such as (en): a word ends where one stands."""
+        return [[s for s in word if "(" not in s and not s.startswith("_")] for word in espeak.phonemes(text, language)]
+
+    words = spoken_by(phrase)
     sounds = [sound for word in words for sound in word]
     ends = np.cumsum([len(word) for word in words])
-    known = sorted({s for word in espeak.phonemes(", ".join(UNKNOWN_WORDS), language) for s in word} | set(sounds))
+    known = sorted({s for word in spoken_by(", ".join(UNKNOWN_WORDS)) for s in word} | set(sounds))
     pools = [[s for s in known if _is_vowel(s) == vowel] for vowel in (False, True)]
     out: dict[str, None] = {}
     for _ in range(10 * count):

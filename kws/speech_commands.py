@@ -67,8 +67,9 @@ def download_speech_commands(root: str | os.PathLike[str]) -> Path:
 def download_test_set(folder: Path) -> None:
     """Fetch the separate test clips of the 12-class task (113 MB) into `folder`, all of them or nothing. Raises DataError."""
     name = TEST_SET_URL.rsplit("/", 1)[1]
-    part = Path(tempfile.mkdtemp(prefix=".download-", dir=folder.parent))
+    part = folder.parent / ".none"
     try:
+        part = Path(tempfile.mkdtemp(prefix=".download-", dir=folder.parent))
         with urlopen(TEST_SET_URL, timeout=30) as response:
             size = int(response.headers.get("Content-Length") or 0)
             with wrap_file(response, size, description=name, console=Console(stderr=True), transient=True) as file:

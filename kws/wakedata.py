@@ -189,6 +189,8 @@ def ambient_clips(folder: str | os.PathLike[str], labels: Sequence[str] = ()) ->
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; give one of recordings in which the phrase is not spoken")
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+    if files and not (folder / "manifest.csv").exists() and any(map(_has_audio, folder.iterdir())):
+        raise DataError(f"{folder}: {files[0].name} lies beside folders of recordings; put it into one, or give each by itself")
     if (folder / "manifest.csv").exists() or not files:
         return [clip for clip in load_clips(folder) if plain(clip.label) not in labels]
     clips = []
@@ -202,6 +204,10 @@ def ambient_clips(folder: str | os.PathLike[str], labels: Sequence[str] = ()) ->
     return clips
 
 
+def _has_audio(path: Path) -> bool:
+    return path.is_dir() and any(file.suffix.lower() in AUDIO_SUFFIXES for file in path.iterdir())
+
+
 def with_ambient(dataset: Dataset, folders: Sequence[str | os.PathLike[str]], seconds: float) -> Dataset:
     """A data set of commands and, as further `_unknown_` clips for training alone, what folders of other speech hold.
 
@@ -209,7 +215,7 @@ def with_ambient(dataset: Dataset, folders: Sequence[str | os.PathLike[str]], se
     """
     if folders and UNKNOWN not in dataset.labels:
         raise DataError(f"other speech is learned as {UNKNOWN}, which is no label here: add it, or do without --negatives")
-    labels = [plain(label) for label in dataset.labels]
+    labels = [plain(label) for label in dataset.labels if label != UNKNOWN]
     heard = [clip for folder in folders for clip in ambient_clips(folder, labels) if clip.split == "train"]
     return dataset.with_extra(replace(dataset, all_clips=[part for clip in heard for part in _cut(clip, seconds)]))
 

@@ -17,7 +17,6 @@ ALLOWED = {
 }
 # Files of the board package that the host runs too, so that both decide alike. They import nothing but each other.
 SHARED = {
-    "export": {"device.board.signwave.lexicon"},
     "kws": {"device.board.signwave.decision"},
     "textbnn": {"device.board.signwave.lexicon", "device.board.signwave.slots"},
 }

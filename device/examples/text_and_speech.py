@@ -29,7 +29,7 @@ async def read(command):
     try:
         from machine import UART
 
-        stream = UART(1, 115200, tx=17, rx=18, rxbuf=1024, timeout=0)
+        stream = UART(1, 115200, tx=17, rx=18, rxbuf=1024, timeout=0)  # C3, C5, H2, PSRAM: other pins
     except ImportError:
         stream = sys.stdin.buffer
     lines = Lines(stream)

@@ -38,7 +38,7 @@ def on_message(topic, text):
 
 command = signwave.TextCommand("lights.swm")  # before all else: it wants its memory in one piece
 join_network()
-client = MQTTClient("signwave", BROKER, keepalive=60)
+client = MQTTClient("signwave", BROKER)
 client.set_callback(on_message)
 client.connect()
 client.subscribe(SAY)

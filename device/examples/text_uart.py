@@ -16,7 +16,7 @@ def serial_line():
         from machine import UART
     except ImportError:
         return sys.stdin.buffer, sys.stdout.write
-    uart = UART(1, 115200, tx=17, rx=18, rxbuf=1024, timeout=0)
+    uart = UART(1, 115200, tx=17, rx=18, rxbuf=1024, timeout=0)  # C3, C5, H2, PSRAM: other pins
     return uart, uart.write
 
 

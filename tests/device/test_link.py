@@ -26,10 +26,11 @@ def test_a_script_gets_values_and_answers_while_its_lines_come(board):
     assert lines == ["hears größer"]
 
 
-def test_an_answer_that_something_else_printed_into_is_a_sentence(board):
-    script = "answer = 1\nprint('signwave-answer:{\"a\": 1')\nraise SystemExit"
+def test_an_answer_that_something_else_printed_into_is_a_sentence(monkeypatch):
+    damaged = Board("/dev/none")
+    monkeypatch.setattr(damaged, "command", lambda *_, on_line, **__: on_line('signwave-answer:{"a": 1'))
     with pytest.raises(BoardError, match="was damaged"):
-        board.ask(script)
+        damaged.ask("answer = 1")
 
 
 def test_files_arrive_as_they_are(board):

@@ -88,13 +88,6 @@ def test_wrong_ranges_are_refused(ranges):
         Folding(ranges)
 
 
-def test_slots_that_no_board_could_read_are_refused():
-    model = text_model()
-    model.slots = b"\xff room"
-    with pytest.raises(FormatError, match="slots: the last line is not ended"):
-        encode(model)
-
-
 @given(texts())
 def test_normalising_twice_is_normalising_once(text):
     once = normalise(text, FOLDING)

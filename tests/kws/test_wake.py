@@ -19,7 +19,7 @@ from kws.cli import load_preset
 from kws.data import SILENCE, UNKNOWN, Clip, DataError, load_clips, load_folder, plain
 from kws.detection import Detection, firing_margin, hear
 from kws.espeak import SynthesisError
-from kws.phrase import NEAR, PARTS, Piece, check_phrases, near_phrases, parts_of, speak_phrases
+from kws.phrase import NEAR, PARTS, Piece, _plan, check_phrases, near_phrases, parts_of, speak_phrases
 from kws.stream import events_of
 from kws.synthesizers import Espeak
 from kws.teacher import load_teacher
@@ -86,6 +86,25 @@ def test_negatives_are_near_the_phrase_and_are_not_the_phrase():
         assert all(espeak.say(text, language) for text in near[:5])
     espeak.close()
     assert parts_of("computer") == [] and parts_of("hey computer") == ["hey", "computer"]
+
+
+def test_near_phrases_of_other_languages_hold_no_marks_of_another():
+    near = near_phrases(Espeak(), "computer", "de", np.random.default_rng(0))
+    assert len(near) > 100 and not any("(" in phrase for phrase in near)
+
+
+def test_a_part_that_is_a_phrase_itself_is_no_negative():
+    for labels, parts in ((["hey computer", "computer"], {"hey"}), (["hey computer"], {"hey", "computer"})):
+        plan = _plan(labels, 60, 0, "en", {Espeak.name: Espeak()})
+        assert {utterance.phrase for utterance in plan if utterance.label == f"{PARTS}hey computer"} == parts
+
+
+def test_a_loose_file_beside_folders_hides_none_of_them(tmp_path):
+    (tmp_path / "radio").mkdir()
+    for path in (tmp_path / "kitchen.wav", tmp_path / "radio" / "a.wav"):
+        soundfile.write(path, np.ones(16000, np.int16), 16000)
+    with pytest.raises(DataError, match="kitchen.wav lies beside folders"):
+        ambient_clips(tmp_path)
 
 
 def test_speech_is_kept_and_no_speaker_is_in_two_splits():
