@@ -92,13 +92,13 @@ class Store:
         self.begin()
         try:
             while self.missing:
-                coming = stream.read(min(self.missing, _PIECE - self._at % _PIECE))
+                coming = stream.read(min(self.missing, _PIECE))
                 piece = await (asyncio.wait_for(coming, idle_s) if self._at else coming)
                 if piece == b"":
                     raise ValueError(f"the model ended too early, {self.missing} bytes are missing: send it again")
                 if piece:
                     self.write(piece)
-                    if on_piece and not (self._at % _PIECE and self.missing):  # whole pieces alone: else the sender runs ahead
+                    if on_piece:
                         on_piece(self.missing)
                 await asyncio.sleep(0)
             for _ in self._checking():
