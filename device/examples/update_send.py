@@ -7,7 +7,7 @@ import sys
 
 import serial  # pip install pyserial
 
-PIECE = 512  # the board answers when so much, at most, is on its flash
+PIECE = 512  # the board answers when its first 16 bytes, and then when so much, are on flash: it is one piece ahead at most
 
 with open(sys.argv[2], "rb") as f, serial.Serial(sys.argv[1], 115200, timeout=20) as line:
     line.write(f.read(PIECE))

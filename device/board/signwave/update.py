@@ -83,8 +83,8 @@ class Store:
     async def receive(self, stream, on_piece=None, idle_s=10):
         """Receive a whole model from an asyncio stream: anything with `await stream.read(n)`. It is tried at the next start.
 
-        on_piece(missing) is called when a piece of at most 512 bytes is on flash: who sends can wait for an answer to each.
-        idle_s: behind the first piece, the longest wait for another.
+        on_piece(missing) is called when 16 bytes, and then each 512 or what is left, are on flash: who sends can wait for that.
+        idle_s: behind the first bytes, the longest wait for others.
         Raises ValueError, OSError, or what the stream raises; then, or if it is cancelled, all stays as it was.
         """
         import asyncio
@@ -92,15 +92,18 @@ class Store:
         self.begin()
         try:
             while self.missing:
-                coming = stream.read(min(self.missing, _PIECE))
-                piece = await (asyncio.wait_for(coming, idle_s) if self._at else coming)
-                if piece == b"":
-                    raise ValueError(f"the model ended too early, {self.missing} bytes are missing: send it again")
-                if piece:
-                    self.write(piece)
-                    if on_piece:
-                        on_piece(self.missing)
-                await asyncio.sleep(0)
+                piece, want = b"", min(self.missing, _PIECE)
+                while len(piece) < want:  # a stream gives what is there
+                    coming = stream.read(want - len(piece))
+                    part = await (asyncio.wait_for(coming, idle_s) if self._at or piece else coming)
+                    if part == b"":
+                        missing = self.missing - len(piece)
+                        raise ValueError(f"the model ended too early, {missing} bytes are missing: send it again")
+                    piece += part or b""
+                    await asyncio.sleep(0)
+                self.write(piece)
+                if on_piece:
+                    on_piece(self.missing)
             for _ in self._checking():
                 await asyncio.sleep(0)
         except asyncio.TimeoutError:  # noqa: UP041  (MicroPython's own)
