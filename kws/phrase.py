@@ -30,7 +30,7 @@ from kws.synthesize import (
 )
 from kws.synthesizers import Espeak, Synthesizer, found
 
-MAX_PHRASE_SECONDS = 1.3
+MAX_PHRASE_SECONDS = 1.15  # what a clip of 1.4 s holds before the silence that follows (kws.wakedata.END_MS)
 SENTENCE_SECONDS = 4.0
 PACE = 0.8  # people call a device more slowly than they speak to each other
 NEAR, PARTS, WORDS, SENTENCES = "_near_", "_parts_", "_words_", "_sentences_"  # kinds of negatives
