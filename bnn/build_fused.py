@@ -8,14 +8,15 @@ struct maps {
 };
 """
 FUNCTIONS = """
-void NAME_columns(const struct maps *maps, const float *x, const float *threshold, NUMBER *columns, int32_t binary);
+void NAME_columns(const struct maps *maps, const float *x, const float *at, NUMBER *columns, int32_t binary);
 void NAME_moments(const struct maps *maps, const NUMBER *y, double *sums, float *room);
 void NAME_activate(const struct maps *maps, const float *x, const NUMBER *y, const float *of, float shortcut, float *out);
 void NAME_gradient_sums(const struct maps *maps, const float *gradient, const NUMBER *y, const float *of, double *sums,
     float *room);
 void NAME_gradient(const struct maps *maps, const float *gradient, const NUMBER *y, const float *of, NUMBER *out);
-void NAME_gather(const struct maps *maps, const float *gradient, const float *x, const float *threshold, const NUMBER *columns,
-    float shortcut, float *out, double *sums, float *room);
+void NAME_gather(const struct maps *maps, const float *x, const float *at, const NUMBER *columns, float *out, double *sums,
+    float *room);
+void NAME_spread(const struct maps *maps, const float *gradient, const float *x, const float *at, float shortcut, float *out);
 """
 SOURCE = """
 #include <stdint.h>

@@ -3,20 +3,22 @@
  * NUMBER is that type, LOAD and STORE turn it into a float and back, NAME(x) is the name of function x for it.
  * Channels are innermost: maps are (clip, frame, channel), so that every inner loop runs over channels and vectorizes.
  * `of` is (8, channel): scale, shift, slope, zeta, mean, 1 / standard deviation, and the means of the last two sums of
- * gradient_sums.
+ * gradient_sums. `at` is (5, channel): 1 / standard deviation and minus mean / standard deviation of x, its threshold, and the
+ * means of both sums of gather.
  * Sums over many rows are taken ROWS at a time in float, then in double.
  */
 
 /* What the convolution multiplies with: columns (clip, frame, tap, channel), tap j of frame t from frame t - j * dilation. */
-CLONED static void NAME(columns)(const struct maps *maps, const float *restrict x, const float *restrict threshold,
+CLONED static void NAME(columns)(const struct maps *maps, const float *restrict x, const float *restrict at,
     NUMBER *restrict columns, int32_t binary) {
     const size_t frames = maps->frames, channels = maps->channels, taps = maps->taps, dilation = maps->dilation;
+    const float *restrict gain = at, *restrict add = at + channels, *restrict threshold = at + 2 * channels;
     const NUMBER before = STORE(binary ? -1.0f : 0.0f);
     for (size_t row = 0; row < maps->clips * frames; row++) {
         const size_t t = row % frames;
         NUMBER *restrict newest = columns + row * taps * channels;
         for (size_t c = 0; c < channels; c++) {
-            float shifted = x[row * channels + c] - threshold[c];
+            float shifted = gain[c] * x[row * channels + c] + add[c] - threshold[c];
             float hard = shifted >= 0 ? 1.0f : -1.0f;
             float soft = shifted < -1 ? -1.0f : shifted > 1 ? 1.0f : shifted;
             newest[c] = STORE(binary ? hard : soft);
@@ -113,15 +115,16 @@ CLONED static void NAME(gradient)(const struct maps *maps, const float *restrict
     }
 }
 
-/* The gradient of x: past the convolution, and through the straight-through estimator from that of the columns.
- * sums (channel): what came through. `room` holds as many floats. */
-CLONED static void NAME(gather)(const struct maps *maps, const float *restrict gradient, const float *restrict x,
-    const float *restrict threshold, const NUMBER *restrict columns, float shortcut, float *restrict out,
-    double *restrict sums, float *restrict room) {
+/* The gradient of the normalized x: through the convolution and the straight-through estimator, from that of the columns.
+ * sums (2, channel): of it, and of it times the normalized x. `room` holds as many floats. */
+CLONED static void NAME(gather)(const struct maps *maps, const float *restrict x, const float *restrict at,
+    const NUMBER *restrict columns, float *restrict out, double *restrict sums, float *restrict room) {
     const size_t frames = maps->frames, channels = maps->channels, taps = maps->taps, dilation = maps->dilation;
-    memset(sums, 0, channels * sizeof *sums);
+    const float *restrict gain = at, *restrict add = at + channels, *restrict threshold = at + 2 * channels;
+    float *restrict whole = room, *restrict along = room + channels;
+    memset(sums, 0, 2 * channels * sizeof *sums);
     for (size_t clip = 0; clip < maps->clips; clip++) {
-        memset(room, 0, channels * sizeof *room);
+        memset(room, 0, 2 * channels * sizeof *room);
         for (size_t t = 0; t < frames; t++) {
             const size_t row = clip * frames + t;
             float *restrict to = out + row * channels;
@@ -133,14 +136,30 @@ CLONED static void NAME(gather)(const struct maps *maps, const float *restrict g
                 }
             }
             for (size_t c = 0; c < channels; c++) {
-                float shifted = x[row * channels + c] - threshold[c];
+                float normalized = gain[c] * x[row * channels + c] + add[c], shifted = normalized - threshold[c];
                 float passed = shifted >= -1 && shifted <= 1 ? to[c] : 0.0f;
-                room[c] += passed;
-                to[c] = shortcut * gradient[row * channels + c] + passed;
+                whole[c] += passed;
+                along[c] += passed * normalized;
+                to[c] = passed;
             }
         }
+        for (size_t i = 0; i < 2 * channels; i++) {
+            sums[i] += room[i];
+        }
+    }
+}
+
+/* The gradient of x: past the block, and through its normalization from what gather left in `out`. */
+CLONED static void NAME(spread)(const struct maps *maps, const float *restrict gradient, const float *restrict x,
+    const float *restrict at, float shortcut, float *restrict out) {
+    const size_t rows = maps->clips * maps->frames, channels = maps->channels;
+    const float *restrict gain = at, *restrict add = at + channels, *restrict mean_whole = at + 3 * channels,
+        *restrict mean_along = at + 4 * channels;
+    for (size_t row = 0; row < rows; row++) {
         for (size_t c = 0; c < channels; c++) {
-            sums[c] += room[c];
+            float normalized = gain[c] * x[row * channels + c] + add[c];
+            float passed = gain[c] * (out[row * channels + c] - mean_whole[c] - normalized * mean_along[c]);
+            out[row * channels + c] = shortcut * gradient[row * channels + c] + passed;
         }
     }
 }

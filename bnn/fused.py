@@ -1,9 +1,9 @@
 """A residual block in few passes over memory, for training on a CPU, where memory is what a step waits for.
 
-    out = residual_block(x, conv, norm, act, shortcut=True)      # (clip, frame, channel) float32, contiguous
+    out = residual_block(x, pre_norm, conv, norm, act, shortcut=True)      # (clip, frame, channel) float32, contiguous
 
-What `x + act(norm(conv(x)))` computes, and its gradients, up to the order of sums: twenty operations of PyTorch, each of which
-reads and writes whole maps, are six loops in C here; the products stay PyTorch's.
+What `x + act(norm(conv(pre_norm(x))))` computes, and its gradients, up to the order of sums: some twenty-five operations of
+PyTorch, each of which reads and writes whole maps, are eight loops in C here; the products stay PyTorch's.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -37,53 +37,65 @@ def is_fusible(x: Tensor, conv: BinaryConv1d) -> bool:
     return trainable and x.dim() == 3 and conv.cin == conv.cout == x.shape[1]
 
 
-def residual_block(x: Tensor, conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, shortcut: bool) -> Tensor:
-    """x + act(norm(conv(x))) in training, or without `x +`; running statistics of `norm` are kept up to date.
+def residual_block(
+    x: Tensor, pre_norm: nn.BatchNorm1d | None, conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, shortcut: bool
+) -> Tensor:
+    """x + act(norm(conv(pre_norm(x)))) in training, or without `x +`; running statistics of both norms are kept up to date.
 
-    Maps are (clip, frame, channel); `is_fusible` says which. Under autocast to bfloat16 products are of that type, as in `conv`.
+    `pre_norm` has no parameters; None is none. Maps are (clip, frame, channel); `is_fusible` says which. Under autocast to bfloat16 products
+    are of that type, as in `conv`.
     """
-    weight = conv.effective_weight()
-    return _Block.apply(
-        x.contiguous(), conv.threshold, weight, norm.weight, norm.bias, act.gamma, act.slope, act.zeta, conv, norm, shortcut
-    )
+    learned = (conv.threshold, conv.effective_weight(), norm.weight, norm.bias, act.gamma, act.slope, act.zeta)
+    return _Block.apply(x.contiguous(), *learned, pre_norm, conv, norm, shortcut)
 
 
 class _Block(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, threshold, weight, gain, bias, gamma, slope, zeta, conv, norm, shortcut):
+    def forward(ctx, x, threshold, weight, gain, bias, gamma, slope, zeta, pre_norm, conv, norm, shortcut):
         number = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         run = _Loops(number, x.shape, conv)
+        at = torch.stack([torch.ones_like(threshold), torch.zeros_like(threshold), threshold])
+        if pre_norm is not None:
+            mean, rstd = _statistics(_Loops(torch.float32, x.shape, conv), x, pre_norm)
+            at = torch.stack([rstd, -mean * rstd, threshold])
         matrix = weight.permute(2, 1, 0).reshape(-1, x.shape[2]).to(number)  # (tap * channel, channel)
         columns = x.new_empty((*x.shape[:2], len(matrix)), dtype=number)
-        run("columns", x, threshold, columns, int(conv.precision.binary_activations))
+        run("columns", x, at, columns, int(conv.precision.binary_activations))
         y = columns @ matrix
-        rows = x.shape[0] * x.shape[1]
-        mean, square = run("moments", y, sums=2) / rows
-        variance = (square - mean.square()).clamp_min(0)
-        _update(norm, mean, variance * (rows / max(1, rows - 1)))
-        mean, rstd = mean.float(), (variance + norm.eps).rsqrt().float()
+        mean, rstd = _statistics(run, y, norm)
         scale = gain * rstd
         of = torch.stack([scale, bias - scale * mean - gamma, slope, zeta, mean, rstd])
         out = torch.empty_like(x)
         run("activate", x, y, of, float(shortcut), out)
-        ctx.save_for_backward(x, threshold, matrix, columns, y, of)
-        ctx.run, ctx.shortcut = run, float(shortcut)
+        ctx.save_for_backward(x, at, matrix, columns, y, of)
+        ctx.run, ctx.shortcut, ctx.normalized = run, float(shortcut), pre_norm is not None
         return out
 
     @staticmethod
     def backward(ctx, gradient):
-        x, threshold, matrix, columns, y, of = ctx.saved_tensors
-        run, gradient = ctx.run, gradient.contiguous()
+        x, at, matrix, columns, y, of = ctx.saved_tensors
+        run, gradient, rows = ctx.run, gradient.contiguous(), x.shape[0] * x.shape[1]
         sums = run("gradient_sums", gradient, y, of, sums=4)
         whole, below, through, along = sums.float()
-        of = torch.cat([of, (sums[2:] / (x.shape[0] * x.shape[1])).float()])
+        of = torch.cat([of, (sums[2:] / rows).float()])
         of_y = torch.empty_like(y)
         run("gradient", gradient, y, of, of_y)
         of_matrix = columns.flatten(0, 1).t() @ of_y.flatten(0, 1)
         of_weight = of_matrix.float().view(-1, x.shape[2], x.shape[2]).permute(2, 1, 0)
         of_x = torch.empty_like(x)
-        passed = run("gather", gradient, x, threshold, of_y @ matrix.t(), ctx.shortcut, of_x, sums=1)
-        return of_x, -passed[0].float(), of_weight, along, through, -through, below, whole, None, None, None
+        passed = run("gather", x, at, of_y @ matrix.t(), of_x, sums=2)
+        through_norm = passed / rows * ctx.normalized  # what the statistics take of it
+        run("spread", gradient, x, torch.cat([at, through_norm.float()]), ctx.shortcut, of_x)
+        return of_x, -passed[0].float(), of_weight, along, through, -through, below, whole, None, None, None, None
+
+
+def _statistics(run: "_Loops", maps: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / standard deviation a channel; keeps the running statistics of `norm` up to date."""
+    rows = maps.shape[0] * maps.shape[1]
+    mean, square = run("moments", maps, sums=2) / rows
+    variance = (square - mean.square()).clamp_min(0)
+    _update(norm, mean, variance * (rows / max(1, rows - 1)))
+    return mean.float(), (variance + norm.eps).rsqrt().float()
 
 
 @torch.no_grad()

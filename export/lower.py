@@ -63,9 +63,22 @@ def conv_i4(conv: nn.Conv1d, norm: nn.BatchNorm1d, input_scale: float, stream: S
     return ConvI4(cin, cout, taps, conv.dilation[0], shift_a, shift_b, False, mult, bias, pack_i4(integers))
 
 
-def conv_1b(conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, stream: Stream, shortcut: bool = True) -> Conv1b:
-    """Binary convolution with its thresholds, batch norm, RPReLU and the shortcut around them; moves the stream's offset."""
-    threshold = np.ceil((_numpy(conv.threshold) - stream.offset) * stream.scale)
+def conv_1b(
+    conv: BinaryConv1d,
+    norm: nn.BatchNorm1d,
+    act: RPReLU,
+    stream: Stream,
+    shortcut: bool = True,
+    pre_norm: nn.BatchNorm1d | None = None,
+) -> Conv1b:
+    """Binary convolution with its thresholds, batch norm, RPReLU and the shortcut around them; moves the stream's offset.
+
+    `pre_norm`, without parameters, comes before the thresholds, which become what they are of the stream itself.
+    """
+    real = _numpy(conv.threshold)
+    if pre_norm is not None:
+        real = _numpy(pre_norm.running_mean) + real * np.sqrt(_numpy(pre_norm.running_var) + pre_norm.eps)
+    threshold = np.ceil((real - stream.offset) * stream.scale)
     gain, add = _affine(norm)
     gain, add = gain * _numpy(conv.scale) * stream.scale, (add - _numpy(act.gamma)) * stream.scale
     mult, shift = multiplier(gain, add)

@@ -41,6 +41,7 @@ class KwsConfig:
     window: int = 50
     estimator: str = "ste"
     dropout: float = 0.1
+    pre_norm: bool = True  # the stream is normalized a channel before it becomes bits
     shortcut: bool = True  # round every binary convolution (Liu et al., 2018); these three off: the body of XNOR-Net
     rsign: bool = True  # learned thresholds, else zero
     rprelu: bool = True  # learned shifts and slopes behind each convolution, else none
@@ -61,12 +62,17 @@ def normalized(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:
 
 
 class Block(nn.Module):
-    """x + RPReLU(norm(binary convolution(x))): (batch, channel, frame) to the same."""
+    """x + RPReLU(norm(binary convolution(pre_norm(x)))): (batch, channel, frame) to the same.
+
+    RPReLUs give more than they take, so that the stream rises from block to block, and without `pre_norm` nine of ten bits are
+    set in the last ones: they would say little, and most of the stream would lie outside the estimator's window.
+    """
 
     def __init__(self, config: KwsConfig, dilation: int):
         super().__init__()
         c = config.channels
         self.shortcut = config.shortcut
+        self.pre_norm = nn.BatchNorm1d(c, affine=False) if config.pre_norm else None
         self.conv = BinaryConv1d(c, c, config.taps, dilation, config.estimator)
         self.norm = nn.BatchNorm1d(c)
         self.act = RPReLU(c)
@@ -77,8 +83,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if is_fusible(x, self.conv):  # its maps have channels innermost: so do those of the next block
-            return residual_block(x.transpose(1, 2), self.conv, self.norm, self.act, self.shortcut).transpose(1, 2)
-        y = self.act(self.norm(self.conv(x)))
+            layers = (self.pre_norm, self.conv, self.norm, self.act)
+            return residual_block(x.transpose(1, 2), *layers, self.shortcut).transpose(1, 2)
+        y = self.act(self.norm(self.conv(x if self.pre_norm is None else normalized(x, self.pre_norm))))
         return x + y if self.shortcut else y
 
 
@@ -143,7 +150,7 @@ def lower(net: KwsNet, features: Tensor) -> list[Operation]:
     set_precision(net, Precision.BINARY)  # its stream is another than that of real numbers
     stream = Stream.for_peak(stream_peak(net, features), net.config.channels)
     ops = [conv_i4(net.stem, net.stem_norm, INPUT_SCALE, stream)]
-    ops += [conv_1b(block.conv, block.norm, block.act, stream, block.shortcut) for block in net.blocks]
+    ops += [conv_1b(b.conv, b.norm, b.act, stream, b.shortcut, b.pre_norm) for b in net.blocks]
     ops.append(dense_i8(net.head_norm, net.head, HEAD_CEILING, stream))
     labels = net.head.out_features
     return with_rare_bits([*ops, SumWindow(labels, labels, net.config.window)], features.flatten(0, 1).numpy())

@@ -13,9 +13,10 @@ from bnn.layers import BinaryConv1d, Precision, RPReLU, clip_latent, set_precisi
 class Block(nn.Module):
     """A residual block of layers, and the same fused."""
 
-    def __init__(self, channels: int, taps: int, dilation: int, precision: Precision, seed: int):
+    def __init__(self, channels: int, taps: int, dilation: int, precision: Precision, pre_norm: bool, seed: int):
         super().__init__()
         torch.manual_seed(seed)
+        self.pre_norm = nn.BatchNorm1d(channels, affine=False) if pre_norm else None
         self.conv = BinaryConv1d(channels, channels, taps, dilation)
         self.norm, self.act = nn.BatchNorm1d(channels), RPReLU(channels)
         for parameter in (self.conv.threshold, *self.norm.parameters(), *self.act.parameters()):
@@ -24,11 +25,11 @@ class Block(nn.Module):
         clip_latent(self)
 
     def forward(self, x: Tensor, shortcut: bool) -> Tensor:
-        y = self.act(self.norm(self.conv(x)))
+        y = self.act(self.norm(self.conv(x if self.pre_norm is None else self.pre_norm(x))))
         return x + y if shortcut else y
 
     def fused(self, x: Tensor, shortcut: bool) -> Tensor:
-        return residual_block(x.transpose(1, 2), self.conv, self.norm, self.act, shortcut).transpose(1, 2)
+        return residual_block(x.transpose(1, 2), self.pre_norm, self.conv, self.norm, self.act, shortcut).transpose(1, 2)
 
 
 def learned(block: Block, run, x: Tensor, shortcut: bool) -> dict[str, Tensor]:
@@ -50,8 +51,8 @@ def assert_alike(fused: dict[str, Tensor], plain: dict[str, Tensor], tolerance: 
         assert (fused[name] - value).norm() <= tolerance * (value.norm() + 1), name
 
 
-def both(shape, taps, dilation, precision, shortcut, seed) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    block = Block(shape[1], taps, dilation, precision, seed)
+def both(shape, taps, dilation, precision, pre_norm, shortcut, seed) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    block = Block(shape[1], taps, dilation, precision, pre_norm, seed)
     twin, x = copy.deepcopy(block), 2 * torch.randn(shape)
     assert is_fusible(x, block.conv)
     return learned(block, block.fused, x, shortcut), learned(twin, twin, x, shortcut)
@@ -61,25 +62,28 @@ SHAPES = st.tuples(st.integers(3, 6), st.integers(1, 40), st.integers(4, 20))  #
 
 
 @settings(max_examples=60, deadline=None)
-@given(SHAPES, st.integers(1, 4), st.integers(1, 8), st.sampled_from(list(Precision)), st.booleans(), st.integers(0, 2**20))
-def test_a_fused_block_computes_and_learns_what_its_layers_do(shape, taps, dilation, precision, shortcut, seed):
-    assert_alike(*both(shape, taps, dilation, precision, shortcut, seed), 1e-3)
+@given(
+    SHAPES, st.integers(1, 4), st.integers(1, 8), st.sampled_from(list(Precision)), st.booleans(), st.booleans(),
+    st.integers(0, 2**20),
+)  # fmt: skip
+def test_a_fused_block_computes_and_learns_what_its_layers_do(shape, taps, dilation, precision, pre_norm, shortcut, seed):
+    assert_alike(*both(shape, taps, dilation, precision, pre_norm, shortcut, seed), 1e-3)
 
 
 @pytest.mark.parametrize("precision", [Precision.FLOAT, Precision.BINARY])
 def test_in_bfloat16_a_fused_block_is_as_near_to_float32_as_its_layers_are(precision):
-    exact = both((8, 32, 40), 3, 2, precision, True, 0)[1]
+    exact = both((8, 32, 40), 3, 2, precision, True, True, 0)[1]
     with torch.autocast("cpu", torch.bfloat16):
-        fused, plain = both((8, 32, 40), 3, 2, precision, True, 0)
+        fused, plain = both((8, 32, 40), 3, 2, precision, True, True, 0)
     for name, value in exact.items():
         allowed = 2 * (plain[name] - value).norm() + 1e-3 * (value.norm() + 1)
         assert (fused[name] - value).norm() <= allowed, name
 
 
 def test_threads_share_the_clips_of_a_fused_block(monkeypatch):
-    alone = both((5, 16, 12), 3, 4, Precision.BINARY, True, 1)[0]
+    alone = both((5, 16, 12), 3, 4, Precision.BINARY, True, True, 1)[0]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert_alike(both((5, 16, 12), 3, 4, Precision.BINARY, True, 1)[0], alone, 1e-6)
+    assert_alike(both((5, 16, 12), 3, 4, Precision.BINARY, True, True, 1)[0], alone, 1e-6)
 
 
 def test_only_blocks_that_train_on_a_cpu_in_float32_with_the_clipped_estimator_are_fused():

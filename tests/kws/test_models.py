@@ -59,7 +59,7 @@ def test_graph_and_network_agree_on_random_clips():
     assert (decided == integer).float().mean() >= 0.9
 
 
-@pytest.mark.parametrize("off", ["shortcut", "rsign", "rprelu"])
+@pytest.mark.parametrize("off", ["pre_norm", "shortcut", "rsign", "rprelu"])
 def test_graph_and_network_agree_without_a_part_of_the_block(off):
     torch.manual_seed(0)
     net = KwsNet(replace(TINY, **{off: False}), 5)
@@ -74,6 +74,7 @@ def test_graph_and_network_agree_without_a_part_of_the_block(off):
         optimizer.step()
         clip_latent(net)
     block = net.blocks[1]
+    assert (block.pre_norm is None) == (off == "pre_norm")
     assert not block.conv.threshold.any() == (off == "rsign") and bool((block.act.slope == 1).all()) == (off == "rprelu")
     ops = lower(net, x)
     assert all(op.shortcut == (off != "shortcut") for op in ops[1:4])
