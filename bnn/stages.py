@@ -25,7 +25,8 @@ class Stage:
     """One part of a training, with its own optimizer and its own rise and cosine fall of the learning rate.
 
     `clip`: latent weights are kept in [-clip, clip], None to leave them free. `estimator_temperature`: first and last
-    temperature of annealed signs, raised geometrically from epoch to epoch.
+    temperature of annealed signs, raised geometrically from epoch to epoch. `muon`: weights of binary layers learn by Muon,
+    all else by AdamW (bnn.muon).
     """
 
     name: str
@@ -35,6 +36,7 @@ class Stage:
     weight_decay: float = 0.0
     clip: float | None = LATENT_LIMIT
     estimator_temperature: tuple[float, float] | None = None
+    muon: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name) or self.name in ("model", "checkpoint"):

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from bnn.binarize import set_temperature
-from bnn.layers import Precision, clip_latent, set_precision
+from bnn.layers import Precision, binary_layers, clip_latent, set_precision
+from bnn.muon import Muon
 from bnn.processes import Processes, multiplies_bfloat16
 from bnn.progress import Display, Pace, curves_png
 from bnn.recording import Recorded, to
@@ -194,7 +195,9 @@ class _Trainer:
         if self.on_stage is not None:
             self.on_stage(stage)
         self.processes.broadcast(self.model, self.loss_module)
-        self.optimizer = torch.optim.AdamW(self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
+        matrices = [layer.weight for layer in binary_layers(self.model)] if stage.muon else []
+        others = [p for p in self.parameters() if all(p is not matrix for matrix in matrices)]
+        self.optimizer = Muon(matrices, others, stage.learning_rate, stage.weight_decay)
         if self.pending_optimizer is not None:
             self.optimizer.load_state_dict(self.pending_optimizer)
             self.pending_optimizer = None

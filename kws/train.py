@@ -26,7 +26,7 @@ from bnn.binarize import ESTIMATORS
 from bnn.config import ConfigError, build, check_ranges, to_dict
 from bnn.intervals import wilson_interval
 from bnn.layers import Precision
-from bnn.processes import best_device
+from bnn.processes import best_device, multiplies_bfloat16
 from bnn.stages import Stage
 from bnn.training import SETTLED, FitResult, TrainingError, digest_of, fit
 from export.console import note
@@ -82,6 +82,7 @@ class TrainConfig:
     binary_epochs: int = 90
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
+    muon: bool = False
     label_smoothing: float = 0.05
     temperature: float = 3.0
     distill: float = 0.5
@@ -125,7 +126,7 @@ class TrainConfig:
             ("binary", Precision.BINARY, self.binary_epochs, binary_rate, 0.0, temperature),
         ]
         return [
-            Stage(name, precision, epochs, rate, decay, estimator_temperature=annealing)
+            Stage(name, precision, epochs, rate, decay, estimator_temperature=annealing, muon=self.muon and name == "float")
             for name, precision, epochs, rate, decay, annealing in stages
             if epochs
         ]
@@ -285,7 +286,10 @@ def _answers_to_variant(
         if tokens is not None:
             yield part, teacher(torch.from_numpy(np.array(tokens[v, part])).to(teacher.model.device))
         else:
-            yield part, teacher.logits(None, torch.from_numpy(np.array(train.features[v, part])))
+            features, device = torch.from_numpy(np.array(train.features[v, part])), best_device()
+            with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device)):
+                logits = teacher.logits(None, features)
+            yield part, logits.float()
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

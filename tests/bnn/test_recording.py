@@ -43,7 +43,8 @@ def trained(tmp_path, monkeypatch, recorded: bool, estimator: str, loss) -> tupl
     torch.manual_seed(0)
     net = Net(estimator)
     heat = (1.0, 8.0) if estimator == "annealed" else None
-    stages = [Stage("float", Precision.FLOAT, 3, 3e-3), Stage("binary", Precision.BINARY, 3, 3e-3, estimator_temperature=heat)]
+    stages = [Stage("float", Precision.FLOAT, 3, 3e-3, muon=True)]
+    stages += [Stage("binary", Precision.BINARY, 3, 3e-3, estimator_temperature=heat)]
     result = fit(net, stages, batches, lambda net: 0.0, tmp_path / str(recorded), loss=loss, progress=False)
     monkeypatch.undo()
     return net, [row["loss"] for row in result.history]

@@ -60,7 +60,7 @@ def validate(model: nn.Module) -> float:
 
 def stages(epochs: int = 2) -> list[Stage]:
     return [
-        Stage("float", Precision.FLOAT, epochs, 3e-3, 1e-5),
+        Stage("float", Precision.FLOAT, epochs, 3e-3, 1e-5, muon=True),
         Stage("activations", Precision.BINARY_ACTIVATIONS, epochs, 3e-3, 1e-5),
         Stage("binary", Precision.BINARY, epochs, 3e-3),
     ]
