@@ -42,8 +42,8 @@ def residual_block(
 ) -> Tensor:
     """x + act(norm(conv(pre_norm(x)))) in training, or without `x +`; running statistics of both norms are kept up to date.
 
-    `pre_norm` has no parameters; None is none. Maps are (clip, frame, channel); `is_fusible` says which. Under autocast to bfloat16 products
-    are of that type, as in `conv`.
+    `pre_norm` has no parameters; None is none. Maps are (clip, frame, channel); `is_fusible` says which. Under autocast to
+    bfloat16 products are of that type, as in `conv`.
     """
     learned = (conv.threshold, conv.effective_weight(), norm.weight, norm.bias, act.gamma, act.slope, act.zeta)
     return _Block.apply(x.contiguous(), *learned, pre_norm, conv, norm, shortcut)

@@ -2,8 +2,8 @@
 
     optimizer = Muon(matrices, others, lr=3e-3, weight_decay=0.01)     # `others` (biases, norms, first and last layer): AdamW
 
-After Jordan et al. (2024, "Muon: An optimizer for hidden layers in neural networks"), with the scale of Liu et al. (2025, "Muon is
-scalable for LLM training"), which makes an update as large as AdamW's: both share one learning rate.
+After Jordan et al. (2024, "Muon: An optimizer for hidden layers in neural networks"), with the scale of Liu et al. (2025, "Muon
+is scalable for LLM training"), which makes an update as large as AdamW's: both share one learning rate.
 """
 
 from collections.abc import Iterable
