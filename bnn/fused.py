@@ -29,18 +29,19 @@ C_TYPES = {torch.float32: "float *", torch.bfloat16: "uint16_t *", torch.float64
 
 
 def is_fusible(x: Tensor, conv: BinaryConv1d) -> bool:
-    """Whether `residual_block` can train a block of this layer on `x` (clip, channel, frame).
+    """Whether `residual_block` can compute a block of this layer on `x` (clip, channel, frame).
 
-    On a CPU, in float32, with the clipped estimator, and with as many channels out as in.
+    On a CPU, in float32, in training or without gradients, with the clipped estimator, and with as many channels out as in.
     """
-    trainable = conv.training and x.device.type == "cpu" and x.dtype is torch.float32 and conv.estimator is sign_ste
-    return trainable and x.dim() == 3 and conv.cin == conv.cout == x.shape[1]
+    wanted = conv.training or not torch.is_grad_enabled()
+    known = x.device.type == "cpu" and x.dtype is torch.float32 and conv.estimator is sign_ste
+    return wanted and known and x.dim() == 3 and conv.cin == conv.cout == x.shape[1]
 
 
 def residual_block(
     x: Tensor, pre_norm: nn.BatchNorm1d | None, conv: BinaryConv1d, norm: nn.BatchNorm1d, act: RPReLU, shortcut: bool
 ) -> Tensor:
-    """x + act(norm(conv(pre_norm(x)))) in training, or without `x +`; running statistics of both norms are kept up to date.
+    """x + act(norm(conv(pre_norm(x)))), or without `x +`; in training running statistics of both norms are kept up to date.
 
     `pre_norm` has no parameters; None is none. Maps are (clip, frame, channel); `is_fusible` says which. Under autocast to
     bfloat16 products are of that type, as in `conv`.
@@ -90,7 +91,9 @@ class _Block(torch.autograd.Function):
 
 
 def _statistics(run: "_Loops", maps: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / standard deviation a channel; keeps the running statistics of `norm` up to date."""
+    """Mean and 1 / standard deviation a channel: in training of `maps`, which move the running ones of `norm`; else those."""
+    if not norm.training:
+        return norm.running_mean, (norm.running_var + norm.eps).rsqrt()
     rows = maps.shape[0] * maps.shape[1]
     mean, square = run("moments", maps, sums=2) / rows
     variance = (square - mean.square()).clamp_min(0)

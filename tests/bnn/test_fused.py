@@ -70,6 +70,17 @@ def test_a_fused_block_computes_and_learns_what_its_layers_do(shape, taps, dilat
     assert_alike(*both(shape, taps, dilation, precision, pre_norm, shortcut, seed), 1e-3)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("pre_norm", [True, False])
+@pytest.mark.parametrize("precision", [Precision.FLOAT, Precision.BINARY])
+def test_without_gradients_a_fused_block_computes_what_its_layers_do_in_evaluation(precision, pre_norm):
+    block, x = Block(16, 3, 2, precision, pre_norm, 0), 2 * torch.randn(6, 16, 20)
+    block.train()(x, True)  # statistics of its own
+    before = {name: buffer.clone() for name, buffer in block.eval().named_buffers()}
+    assert torch.allclose(block.fused(x, True), block(x, True), atol=1e-4)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in block.named_buffers())
+
+
 @pytest.mark.parametrize("precision", [Precision.FLOAT, Precision.BINARY])
 def test_in_bfloat16_a_fused_block_is_as_near_to_float32_as_its_layers_are(precision):
     exact = both((8, 32, 40), 3, 2, precision, True, True, 0)[1]
@@ -94,3 +105,5 @@ def test_only_blocks_that_train_on_a_cpu_in_float32_with_the_clipped_estimator_a
     assert not is_fusible(x, BinaryConv1d(4, 4, estimator="quadratic"))
     assert not is_fusible(x, BinaryConv1d(4, 8)) and not is_fusible(x, BinaryConv1d(8, 8)) and not is_fusible(x[0], conv)
     assert not is_fusible(x, conv.eval())
+    with torch.no_grad():
+        assert is_fusible(x, conv)
