@@ -55,10 +55,10 @@ class _Block(torch.autograd.Function):
     def forward(ctx, x, threshold, weight, gain, bias, gamma, slope, zeta, pre_norm, conv, norm, shortcut):
         number = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         run = _Loops(number, x.shape, conv)
-        at = torch.stack([torch.ones_like(threshold), torch.zeros_like(threshold), threshold])
+        mean, rstd = torch.zeros_like(threshold), torch.ones_like(threshold)
         if pre_norm is not None:
             mean, rstd = _statistics(_Loops(torch.float32, x.shape, conv), x, pre_norm)
-            at = torch.stack([rstd, -mean * rstd, threshold])
+        at = torch.stack([rstd, -mean * rstd, threshold])
         matrix = weight.permute(2, 1, 0).reshape(-1, x.shape[2]).to(number)  # (tap * channel, channel)
         columns = x.new_empty((*x.shape[:2], len(matrix)), dtype=number)
         run("columns", x, at, columns, int(conv.precision.binary_activations))

@@ -17,13 +17,14 @@ QUINTIC = 3.4445, -4.7750, 2.0315  # of Jordan et al.: after five steps all sing
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """U V' of a matrix (m, n) = U S V', about: its singular values become about 1 (Newton-Schulz iteration)."""
-    x = matrix.T if len(matrix) > matrix.shape[1] else matrix
+    tall = len(matrix) > matrix.shape[1]
+    x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     a, b, c = QUINTIC
     for _ in range(STEPS):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if len(matrix) > matrix.shape[1] else x
+    return x.T if tall else x
 
 
 class Muon(torch.optim.AdamW):

@@ -97,7 +97,7 @@ def test_threads_share_the_clips_of_a_fused_block(monkeypatch):
     assert_alike(both((5, 16, 12), 3, 4, Precision.BINARY, True, True, 1)[0], alone, 1e-6)
 
 
-def test_only_blocks_that_train_on_a_cpu_in_float32_with_the_clipped_estimator_are_fused():
+def test_only_blocks_on_a_cpu_in_float32_with_the_clipped_estimator_are_fused_in_training_or_without_gradients():
     x, conv = torch.zeros(2, 4, 8), BinaryConv1d(4, 4)
     assert is_fusible(x, conv)
     assert not is_fusible(x.double(), conv)
